@@ -1,0 +1,55 @@
+"""Runs MediaPipe Holistic beside the engine, in an environment that only it uses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from engine.errors import SetupError, SourceError
+from engine.inference.store import ModelStore
+
+REQUIREMENT = "mediapipe==0.10.21"
+SCRIPT = Path(__file__).with_name("peer_holistic.py")
+LONGEST_S = 600.0
+
+
+def peer_python(store: ModelStore) -> Path:
+    """The interpreter of the peer's environment, made on first use.
+
+    Raises:
+        SetupError: the environment cannot be made (no network, no wheel for this platform).
+    """
+    folder = store.folder / "peer-env"
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if (folder / "complete").is_file():
+        return python
+    venv.create(folder, with_pip=True, clear=True)
+    done = subprocess.run(
+        [str(python), "-m", "pip", "install", "-q", REQUIREMENT], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise SetupError(f"cannot install the peer {REQUIREMENT}: {reason}")
+    (folder / "complete").touch()
+    return python
+
+
+def peer_fps(store: ModelStore, video: Path, frames: int) -> float:
+    """Frames per second of MediaPipe Holistic (complexity 1, refined face) on a video.
+
+    Raises:
+        SourceError: the peer could not read the video or failed on it.
+    """
+    done = subprocess.run(
+        [str(peer_python(store)), str(SCRIPT), str(video), str(frames)],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise SourceError(f"the peer failed on {video}: {reason}")
+    return float(json.loads(done.stdout.strip().splitlines()[-1])["fps"])

@@ -1,0 +1,190 @@
+"""The per-frame loop: frames in, fused meshes out, each stage on its own thread.
+
+    source ──► Slot ──► observe (networks, two at a time) ──► Slot ──► reconstruct ──► Slot ──► you
+
+While the networks look at frame t+1, the fit of frame t runs and the source decodes t+2. All
+heavy calls release the GIL. Order is kept: every hand-over has one sender and one receiver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from engine.avatar.topology import FusedAvatar
+from engine.errors import SourceError
+from engine.perception.observer import Observer
+from engine.reconstructor import Reconstructor
+from engine.slot import Policy, Slot
+from engine.slow_loop import SlowLoop
+from engine.sources.source import Source
+from engine.types import AvatarState, Frame, FusedMesh, Observation
+
+STALL_S = 5.0
+"""A source that gives no picture for this long has stalled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One frame's way through the engine."""
+
+    frame: Frame
+    observation: Observation
+    state: AvatarState
+    mesh: FusedMesh
+    avatar: FusedAvatar
+    """The rest-pose avatar that ``state`` poses; a new object when the identity changed."""
+    stages_ms: dict[str, float]
+    """Work per stage, and ``latency``: from having the frame to having its mesh."""
+    finished_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    frame: Frame
+    taken_at_ns: int
+    observation: Observation
+    stages_ms: dict[str, float]
+
+
+class Pipeline:
+    """Runs one source at a time through the engine's stages."""
+
+    def __init__(
+        self, observer: Observer, reconstructor: Reconstructor, slow_loop: SlowLoop | None = None
+    ) -> None:
+        self._observer = observer
+        self._reconstructor = reconstructor
+        self._slow_loop = slow_loop
+
+    @asynccontextmanager
+    async def run(self, source: Source, policy: Policy) -> AsyncIterator[Slot[Result]]:
+        """Start every stage on ``source``; leaving the block stops them all.
+
+        Args:
+            source: where frames come from; closed by its owner, not here.
+            policy: LATEST for live pictures, BLOCK to lose nothing.
+
+        Yields:
+            The results in order. They end with the source, or raise its SourceError.
+        """
+        frames: Slot[tuple[Frame, float]] = Slot(policy)
+        observed: Slot[_Observed] = Slot(Policy.BLOCK)
+        results: Slot[Result] = Slot(policy)
+        reader = _Reader(source, frames, asyncio.get_running_loop())
+        with ThreadPoolExecutor(1, "reconstruct") as fitting:
+            async with asyncio.TaskGroup() as stages:
+                tasks = [
+                    stages.create_task(self._observe(frames, observed)),
+                    stages.create_task(self._reconstruct(observed, results, fitting)),
+                ]
+                reader.start()
+                try:
+                    yield results
+                finally:
+                    reader.stop()
+                    await frames.close()
+                    for task in tasks:
+                        task.cancel()
+
+    async def _observe(
+        self, frames: Slot[tuple[Frame, float]], observed: Slot[_Observed]
+    ) -> None:
+        """Stage 1: landmarks. The trackers' state lives in the observer."""
+        error: BaseException | None = None
+        self._observer.reset()
+        try:
+            while True:
+                frame, decode_ms = await asyncio.wait_for(anext(frames), STALL_S)
+                taken = time.monotonic_ns()
+                observation, stages_ms = await self._observer.observe(frame)
+                stages_ms["decode"] = decode_ms
+                await observed.put(_Observed(frame, taken, observation, stages_ms))
+        except StopAsyncIteration:
+            pass
+        except TimeoutError:
+            error = SourceError(
+                f"the source has stalled: no picture for {STALL_S:.0f} s; "
+                "check the camera's cable or the file, then start again"
+            )
+        except Exception as cause:
+            error = cause
+        finally:
+            await observed.close(error)
+
+    async def _reconstruct(
+        self, observed: Slot[_Observed], results: Slot[Result], fitting: ThreadPoolExecutor
+    ) -> None:
+        """Stages 2-4: face, body, fusion."""
+        loop = asyncio.get_running_loop()
+        error: BaseException | None = None
+        self._reconstructor.reset()
+        try:
+            async for item in observed:
+                state, mesh, fit_ms = await loop.run_in_executor(
+                    fitting, self._reconstructor.reconstruct, item.observation
+                )
+                finished = time.monotonic_ns()
+                stages_ms = item.stages_ms | fit_ms
+                stages_ms["latency"] = (finished - item.taken_at_ns) / 1e6
+                if self._slow_loop is not None:
+                    self._slow_loop.offer(item.frame, item.observation)
+                avatar = self._reconstructor.avatar
+                await results.put(
+                    Result(
+                        item.frame, item.observation, state, mesh, avatar, stages_ms, finished
+                    )
+                )
+        except Exception as cause:
+            error = cause
+        finally:
+            await results.close(error)
+
+
+class _Reader(threading.Thread):
+    """Iterates the source on a thread of its own, because a camera read blocks."""
+
+    def __init__(
+        self,
+        source: Source,
+        frames: Slot[tuple[Frame, float]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(name="reader", daemon=True)
+        self._source, self._frames, self._loop = source, frames, loop
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """The thread ends after the picture it is waiting for (a daemon: it may wait for ever)."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._forward(iter(self._source))
+        except Exception as cause:
+            error = cause
+        if not self._stopped.is_set():
+            self._call(self._frames.close(error))
+
+    def _forward(self, frames: Iterator[Frame]) -> None:
+        while not self._stopped.is_set():
+            started = time.perf_counter()
+            frame = next(frames, None)
+            if frame is None:
+                return
+            decode_ms = (time.perf_counter() - started) * 1e3
+            if not self._stopped.is_set():
+                self._call(self._frames.put((frame, decode_ms)))
+
+    def _call(self, coroutine: object) -> None:
+        """Run a coroutine on the loop and wait; a loop that is gone means nobody is listening."""
+        try:
+            asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()  # type: ignore[arg-type]
+        except RuntimeError:
+            self._stopped.set()

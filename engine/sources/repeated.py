@@ -1,0 +1,52 @@
+"""A source that starts over until it has given as many frames as were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import TracebackType
+
+from engine.errors import SourceError
+from engine.sources.source import Source
+from engine.types import Frame
+
+
+class Repeated:
+    """Opens the same source again and again; indices go on counting."""
+
+    def __init__(self, open_again: Callable[[], Source], frames: int) -> None:
+        self._open_again = open_again
+        self._frames = frames
+        self._source = open_again()
+        self.size = self._source.size
+        self.fps = self._source.fps
+        self.live = self._source.live
+
+    def __enter__(self) -> Repeated:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the source that is open now."""
+        self._source.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        count = 0
+        while count < self._frames:
+            before = count
+            for frame in self._source:
+                yield replace(frame, index=count)
+                count += 1
+                if count == self._frames:
+                    return
+            if count == before:
+                raise SourceError("the source has no frames")
+            self._source.close()
+            self._source = self._open_again()
