@@ -1,0 +1,1 @@
+"""Drawing avatars with OpenGL: the performer's camera, snapshots, and the viewer's meshes."""
