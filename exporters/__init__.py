@@ -1,0 +1,1 @@
+"""What makes files: TFLite to ONNX, the baked body, avatars as glTF. Nothing here runs live."""

@@ -1,0 +1,1 @@
+"""One session interface over the inference backends, the networks' catalogue and store."""
