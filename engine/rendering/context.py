@@ -16,7 +16,11 @@ def create_headless_context() -> moderngl.Context:
         GraphicsError: there is no usable EGL, or it offers less than OpenGL 3.3.
     """
     try:
-        return moderngl.create_context(standalone=True, backend="egl", require=330)
+        return moderngl.create_context(
+            standalone=True,
+            require=330,
+            backend="egl",  # type: ignore[arg-type]  # wrong stub
+        )
     except Exception as error:  # glcontext raises bare Exception, OSError and ValueError
         raise GraphicsError(
             f"pictures need OpenGL 3.3 through EGL, which is not here ({error}); {CURE}"
