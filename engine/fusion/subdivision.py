@@ -1,0 +1,100 @@
+"""Denser face: one new vertex per edge, placed by a fixed stencil on the curved surface.
+
+Splitting edges at their straight middle adds triangles but no shape. Here the surface around an
+edge is fitted by a quadratic in the tangent plane (moving least squares, Levin 1998) and the new
+vertex is put on it. The fit's weights depend only on the template, so a new vertex is a fixed
+linear combination of old ones: shape and expression stay linear.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.types import F32, I32
+
+RING_LIMIT = 24
+"""Most neighbours that one stencil may use."""
+FOLD_COSINE = 0.5
+"""Neighbours whose normal turns further away (lips, eyelid margins) do not take part."""
+LARGEST_WEIGHT_SUM = 1.6
+"""A stencil whose absolute weights sum to more extrapolates; the straight middle replaces it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stencils:
+    """M new vertices as linear combinations of old ones; rows sum to 1."""
+
+    sources: I32
+    """(M, RING_LIMIT) old vertices; unused slots repeat the first."""
+    weights: F32
+    """(M, RING_LIMIT), 0 in unused slots."""
+
+    def apply(self, values: F32) -> F32:
+        """Interpolate (V, C) values of the old vertices to (M, C)."""
+        return np.asarray(np.einsum("mk,mkc->mc", self.weights, values[self.sources]), np.float32)
+
+
+def curved_midpoints(edges: I32, faces: I32, vertices: F32, normals: F32) -> Stencils:
+    """Stencils that put a vertex on the surface above the middle of each edge.
+
+    Args:
+        edges: (M, 2) the edges to split.
+        faces: (F, 3) all triangles of the body.
+        vertices: (V, 3) template positions.
+        normals: (V, 3) template normals.
+    """
+    sources, used = _edge_rings(edges, faces, len(vertices))
+    middle = vertices[edges].mean(axis=1)
+    normal = normals[edges].sum(axis=1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
+    offsets = (vertices[sources] - middle[:, None]) / np.maximum(length, 1e-9)[:, None, None]
+    facing = np.einsum("mkc,mc->mk", normals[sources], normal) > FOLD_COSINE
+    weights = _quadratic_weights(offsets, normal, used & facing)
+    straight = np.zeros_like(weights)
+    straight[:, :2] = 0.5
+    bad = ~np.isfinite(weights).all(axis=1) | (np.abs(weights).sum(axis=1) > LARGEST_WEIGHT_SUM)
+    weights = np.where(bad[:, None], straight, weights)
+    return Stencils(sources, np.asarray(weights, np.float32))
+
+
+def _edge_rings(edges: I32, faces: I32, count: int) -> tuple[I32, NDArray[np.bool_]]:
+    """The two ends of each edge followed by their neighbours, padded to RING_LIMIT."""
+    rings = _neighbours(faces, count)
+    sources = np.repeat(edges[:, :1], RING_LIMIT, axis=1)
+    used = np.zeros(sources.shape, bool)
+    for row, (a, b) in enumerate(edges):
+        around = sorted((rings[a] | rings[b]) - {int(a), int(b)})[: RING_LIMIT - 2]
+        ring = [int(a), int(b), *around]
+        sources[row, : len(ring)] = ring
+        used[row, : len(ring)] = True
+    return np.asarray(sources, np.int32), used
+
+
+def _neighbours(faces: I32, count: int) -> list[set[int]]:
+    rings: list[set[int]] = [set() for _ in range(count)]
+    for a, b, c in faces.tolist():
+        rings[a].update((b, c))
+        rings[b].update((a, c))
+        rings[c].update((a, b))
+    return rings
+
+
+def _quadratic_weights(offsets: F32, normal: F32, used: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(M, K) weights of the quadratic fit's value at the middle of the edge."""
+    u_axis = offsets[:, 0] - np.einsum("mc,mc->m", offsets[:, 0], normal)[:, None] * normal
+    u_axis = u_axis / np.maximum(np.linalg.norm(u_axis, axis=1, keepdims=True), 1e-9)
+    u = np.einsum("mkc,mc->mk", offsets, u_axis).astype(np.float64)
+    v = np.einsum("mkc,mc->mk", offsets, np.cross(normal, u_axis)).astype(np.float64)
+    near = np.exp(-np.einsum("mkc,mkc->mk", offsets, offsets)) * used
+    basis = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=-1)
+    weighted = basis * near[..., None]
+    # A little stiffness on the curvature terms keeps nearly planar rings solvable.
+    stiffness = np.diag([0.0, 1e-6, 1e-6, 1e-3, 1e-3, 1e-3]) + 1e-12 * np.eye(6)
+    moments = np.einsum("mki,mkj->mij", weighted, basis) + stiffness
+    first = np.linalg.solve(moments, np.eye(6)[:, :1])[..., 0]
+    weights = np.einsum("mki,mi->mk", weighted, first)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
