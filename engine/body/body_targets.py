@@ -1,0 +1,141 @@
+"""Turn one observation into weighted measurements for the body's fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.body.gauss_newton import Residuals, Targets
+from engine.body.hands import PALM
+from engine.body.landmark_embedding import BODY_POINTS, LandmarkEmbedding, PointSet
+from engine.body.residuals import directions
+from engine.types import F64, Camera, HandLandmarks, Observation, PoseLandmarks
+
+POINT_SIGMA_M = 0.012
+"""Standard deviation of a landmark in the picture, in metres at the body's depth."""
+PALM_SIGMA_M = 0.008
+PALM_DIRECTION_SIGMA = 0.2
+HAND_OVER_POSE = 0.05
+"""What the pose network's own rough hand is still worth where the hand network sees one."""
+HEAD_OVER_POSE = 0.2
+HEAD_SIGMA = 0.06
+
+# (from, to, standard deviation in radians), BlazePose's numbers, left side; the right is + 1.
+_PAIRS = (
+    (23, 11, 0.12), (11, 13, 0.14), (13, 15, 0.14), (15, 17, 0.4), (15, 19, 0.35),
+    (23, 25, 0.14), (25, 27, 0.14), (27, 31, 0.3), (29, 31, 0.3), (11, 7, 0.3),
+)  # fmt: skip
+_MIDDLE = ((11, 12, 0.12), (23, 24, 0.15), (7, 8, 0.2), (7, 0, 0.25), (8, 0, 0.25))
+BODY_SEGMENTS = _MIDDLE + tuple(
+    (a + side, b + side, sigma) for a, b, sigma in _PAIRS for side in (0, 1)
+)
+HEAD_POINTS = range(11)
+HAND_POINTS_OF_POSE = ((15, 17, 19, 21), (16, 18, 20, 22))
+_ROOTS = {name: BODY_POINTS + len(PALM) * k for k, name in enumerate(("left", "right"))}
+_PALM_PAIRS = ((0, 1), (0, 2), (0, 4), (1, 4))
+"""Pairs of entries of PALM."""
+SEGMENTS = tuple((a, b) for a, b, _ in BODY_SEGMENTS) + tuple(
+    (root + a, root + b) for root in _ROOTS.values() for a, b in _PALM_PAIRS
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPose:
+    """The head as the face's fit has it."""
+
+    rotation_xyzw: F64
+    """(4,) global rotation of the head joint: rest pose to camera space."""
+    confidence: float = 1.0
+
+
+def body_points(embedding: LandmarkEmbedding) -> PointSet:
+    """33 body points, then five of each palm."""
+    rows = list(PALM)
+    sets = (embedding.left_hand, embedding.right_hand)
+    return PointSet(
+        np.concatenate([embedding.body.bones, *(s.bones[rows] for s in sets)]),
+        np.concatenate([embedding.body.offsets_m, *(s.offsets_m[rows] for s in sets)]),
+    )
+
+
+def certainty(pose: PoseLandmarks, width: int, height: int) -> F64:
+    """(33,) trust in each landmark: from visibility, less beyond the picture's edge.
+
+    The network answers for every point; those it cannot see it invents around visibility 0.
+    """
+    trust = np.clip((pose.visibility.astype(np.float64) - 0.25) / 0.6, 0.0, 1.0) ** 2
+    x, y = pose.points_px[:, 0], pose.points_px[:, 1]
+    inside = (x > -0.02 * width) & (x < 1.02 * width) & (y > -0.02 * height) & (y < 1.02 * height)
+    return np.asarray(trust * np.where(inside, 1.0, 0.15))
+
+
+def clear(targets: Targets) -> None:
+    """Nothing is seen."""
+    targets.point_weights[:] = 0.0
+    targets.segment_weights[:] = 0.0
+    targets.aim_weights[:] = 0.0
+
+
+def measure_pose(
+    targets: Targets, residuals: Residuals, seen: Observation, trust: F64, pixel_weight: float
+) -> None:
+    """Pixels and world directions of the 33 points; hands known better give way.
+
+    Args:
+        targets: filled in place.
+        residuals: the layout.
+        seen: has a pose.
+        trust: (33,) from :func:`certainty`.
+        pixel_weight: 1 / standard deviation of a trusted point, per pixel.
+    """
+    assert seen.pose is not None
+    trust = trust.copy()
+    for points, hand in zip(HAND_POINTS_OF_POSE, (seen.left_hand, seen.right_hand), strict=True):
+        if hand is not None:
+            trust[list(points)] *= HAND_OVER_POSE
+    root = np.sqrt(trust)
+    targets.points_px[:BODY_POINTS] = seen.pose.points_px[:, :2]
+    targets.point_weights[:BODY_POINTS] = root * pixel_weight
+    count = len(BODY_SEGMENTS)
+    ends = residuals.segments[:count]
+    targets.segment_directions[:count], _ = directions(seen.pose.world_m.astype(np.float64), ends)
+    targets.segment_weights[:count] = root[ends[:, 0]] * root[ends[:, 1]] / _SIGMAS
+
+
+_SIGMAS = np.array([sigma for _, _, sigma in BODY_SEGMENTS])
+
+
+def measure_palm(
+    targets: Targets, side: str, hand: HandLandmarks, pixel_weight: float
+) -> None:
+    """Pixels and directions of the five palm points of one hand."""
+    first = _ROOTS[side]
+    rows = slice(first, first + len(PALM))
+    targets.points_px[rows] = hand.points_px[list(PALM), :2]
+    targets.point_weights[rows] = pixel_weight * POINT_SIGMA_M / PALM_SIGMA_M * hand.presence
+    start = len(BODY_SEGMENTS) + len(_PALM_PAIRS) * (side == "right")
+    own = slice(start, start + len(_PALM_PAIRS))
+    pairs = np.array([(PALM[a], PALM[b]) for a, b in _PALM_PAIRS])
+    targets.segment_directions[own], _ = directions(hand.world_m.astype(np.float64), pairs)
+    targets.segment_weights[own] = hand.presence / PALM_DIRECTION_SIGMA
+
+
+def measure_head(targets: Targets, rotation: F64, confidence: float) -> None:
+    """The head's rotation matrix as three directions; the pose's own head points give way."""
+    targets.aim_directions[:3] = rotation.T
+    targets.aim_weights[:3] = confidence / HEAD_SIGMA
+    head = [k for k, (a, b, _) in enumerate(BODY_SEGMENTS) if a in HEAD_POINTS and b in HEAD_POINTS]
+    targets.segment_weights[head] *= HEAD_OVER_POSE
+
+
+def pixel_weight(camera: Camera, depth_m: float) -> float:
+    """1 / standard deviation in pixels of a body landmark at a depth."""
+    return max(depth_m, 0.2) / (camera.focal_px * POINT_SIGMA_M)
+
+
+def palms(seen: Observation) -> Sequence[tuple[str, HandLandmarks]]:
+    """The hands that are seen, by side."""
+    both = (("left", seen.left_hand), ("right", seen.right_hand))
+    return [(side, hand) for side, hand in both if hand is not None]

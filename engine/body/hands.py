@@ -1,0 +1,140 @@
+"""Fingers from the 21 hand landmarks, in the frame of a palm whose pose is already known.
+
+The palm itself belongs to the body's fit, where wrist, forearm and arm agree on it. What is left
+are 21 finger angles below a fixed wrist; every finger is its own small problem, solved together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.body.gauss_newton import allocate, solve
+from engine.body.joint_angles import AngleModel
+from engine.body.landmark_embedding import PointSet
+from engine.body.residuals import directions, empty_targets, lay_out, pull_angles
+from engine.types import F64, I32, Camera, HandLandmarks
+
+PALM = (0, 5, 9, 13, 17)
+"""Landmarks that do not move with the fingers; the thumb's root is left out, it drifts."""
+BONES = ((1, 2), (2, 3), (3, 4)) + tuple(
+    (4 * f + k, 4 * f + k + 1) for f in range(1, 5) for k in (1, 2, 3)
+)
+POINT_SIGMA_M = 0.006
+DIRECTION_SIGMA = 0.2
+RELAX_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Palm:
+    """Where the body's fit has put a wrist."""
+
+    rotation: F64
+    """(3, 3) global."""
+    position_m: F64
+    """(3,) of the wrist joint."""
+
+
+def align(source: F64, target: F64) -> F64:
+    """(3, 3) rotation that best turns points (P, 3) onto others, about their means (Kabsch)."""
+    a, b = source - source.mean(0), target - target.mean(0)
+    u, _, vt = np.linalg.svd(a.T @ b)
+    sign = np.sign(np.linalg.det(vt.T @ u.T))
+    return np.asarray((vt.T * np.array([1.0, 1.0, sign])) @ u.T)
+
+
+class HandFitter:
+    """Finger angles of one hand, frame after frame."""
+
+    def __init__(self, model: AngleModel, points: PointSet) -> None:
+        """``points``: the 21 landmarks, their bones counted in the hand's own chain."""
+        self._model = model
+        self._residuals = lay_out(model, points, BONES, (), ())
+        self._targets = empty_targets(model, self._residuals)
+        self._work = allocate(model.chain, self._residuals)
+        self._rest_points = _rest_points(model, points)
+        self.confidence = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Relaxed fingers, nothing seen."""
+        self._work.angles[:] = self._model.column("habit")
+        self.confidence = 0.0
+
+    @property
+    def angles(self) -> F64:
+        """(21,) finger angles, radians."""
+        return np.asarray(self._work.angles)
+
+    @property
+    def parents(self) -> I32:
+        """(20,) of the hand's own chain, the wrist first."""
+        return self._model.chain.parents
+
+    @property
+    def rotations(self) -> F64:
+        """(20, 3, 3) global rotations of wrist and finger bones."""
+        return np.asarray(self._work.rotations)
+
+    def fit(
+        self, hand: HandLandmarks | None, palm: Palm, camera: Camera, frames: float, cold: bool
+    ) -> None:
+        """Follow one frame; without a hand, relax.
+
+        Args:
+            hand: what was seen.
+            palm: the wrist as the body's fit has it.
+            camera: the pinhole camera.
+            frames: time since the last frame in thirtieths of a second.
+            cold: whether the last angles mean nothing.
+        """
+        self._work.base[:] = palm.rotation
+        self._model.chain.offsets_m[0] = palm.position_m
+        fresh = cold or self.confidence < 0.05
+        pull_angles(self._targets, self._model, self._work.angles, 1e6 if fresh else frames)
+        if hand is None:
+            self._relax(frames)
+        else:
+            self._measure(hand, palm, camera)
+            self.confidence += 0.5 * (hand.presence - self.confidence)
+        iterations = 12 if fresh and hand is not None else 3
+        solve(
+            self._model.chain, self._residuals, self._targets, self._work, iterations, 1e-3
+        )  # fmt: skip
+
+    def _relax(self, frames: float) -> None:
+        """Let fingers fall towards their habit with a time constant of half a second."""
+        self.confidence *= 0.7
+        self._targets.point_weights[:] = 0.0
+        self._targets.segment_weights[:] = 0.0
+        share = 1.0 - np.exp(-frames / (30.0 * RELAX_SECONDS))
+        angles = self._work.angles
+        self._targets.angle_means[:] = angles + share * (self._model.column("habit") - angles)
+
+    def _measure(self, hand: HandLandmarks, palm: Palm, camera: Camera) -> None:
+        """Directions in the palm's frame, pixels relative to the palm's own."""
+        targets, rows = self._targets, list(PALM)
+        world = hand.world_m.astype(np.float64)
+        turn = palm.rotation @ align(world[rows], self._rest_points[rows])
+        seen, _ = directions(world, self._residuals.segments)
+        targets.segment_directions[:] = seen @ turn.T
+        _, targets.segment_lengths_m[:] = directions(self._rest_points, self._residuals.segments)
+        targets.segment_weights[:] = 1.0 / DIRECTION_SIGMA
+        depth = max(-float(palm.position_m[2]), 0.1)
+        posed = self._rest_points[rows] @ palm.rotation.T + palm.position_m
+        scale = camera.focal_px / -np.minimum(posed[:, 2], -0.05)
+        drawn = np.stack([camera.cx + scale * posed[:, 0], camera.cy - scale * posed[:, 1]], axis=1)
+        shift = (drawn - hand.points_px[rows, :2]).mean(axis=0)
+        targets.points_px[:] = hand.points_px[:, :2] + shift
+        targets.point_weights[:] = depth / (camera.focal_px * POINT_SIGMA_M)
+        targets.point_weights[rows] = 0.0
+        targets.camera[:] = camera.focal_px, camera.cx, camera.cy
+
+
+def _rest_points(model: AngleModel, points: PointSet) -> F64:
+    """(21, 3) landmarks at rest relative to the wrist joint."""
+    places = np.zeros((len(model.chain.parents), 3))
+    for joint in range(1, len(places)):
+        places[joint] = places[model.chain.parents[joint]] + model.chain.offsets_m[joint]
+    return np.asarray(places[points.bones] + points.offsets_m)
