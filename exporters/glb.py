@@ -69,6 +69,7 @@ class _Writer:
         if count <= np.iinfo(np.uint16).max:
             indices = indices.astype(np.uint16)
         accessor = gltf.Accessor(
+            byteOffset=None,  # no base view: zero where the sparse entries do not say otherwise
             componentType=gltf.FLOAT,
             count=count,
             type=gltf.VEC3,
