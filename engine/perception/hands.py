@@ -1,0 +1,232 @@
+"""The hand tracker: 21 landmarks of one of the person's hands, in the picture and in metres.
+
+Where to look, in this order: where the hand was going; where the body's wrist is; where a palm is
+seen. Which hand it is follows from the body's wrists, and from the network's own reading of
+handedness where the wrists are too close to tell or no body is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.perception.backoff import Backoff
+from engine.perception.crop import Cropper, is_picture
+from engine.perception.detector import PALM, Detector
+from engine.perception.hand_region import (
+    Side,
+    from_landmarks,
+    from_palm,
+    from_pose,
+    wrist_of,
+    wrist_visibility,
+)
+from engine.perception.hand_side import belongs, is_same_hand
+from engine.perception.landmarks import to_gltf_axes
+from engine.perception.networks import Networks
+from engine.perception.one_euro import HAND, WORLD, LandmarkFilter
+from engine.perception.region import Region, steadied
+from engine.types import F32, U8, HandLandmarks, PoseLandmarks
+
+SIDE = 224
+PRESENT = 0.5
+DEPTH_SCALE = 1.0 / 0.4
+"""The network's depth counts 0.4 to the pixel (MediaPipe's normalize_z)."""
+STEADY = 0.03
+WRIST_VISIBLE = 0.4
+LOOK_AHEAD = 0.7
+"""Fraction of the last frame's motion by which the next crop is moved ahead."""
+INSIDE = 0.5
+"""A hand with fewer of its points in the picture has left it."""
+SIDE_MEMORY = 0.8
+FOREIGN = 0.2
+"""Below this running probability of being on its own side, a tracked hand is let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One run of the landmark network."""
+
+    points: F32
+    """(21, 3) frame pixels."""
+    world: F32
+    presence: float
+    own_side: float
+    """Probability, by its looks, that it is a hand of the tracker's side."""
+    region: Region
+
+
+class HandTracker:
+    """Follows one hand; not for two threads at once."""
+
+    def __init__(self, networks: Networks, side: Side, *, smooth: bool = False) -> None:
+        """Open the landmark network; the palm detector opens when first needed.
+
+        Args:
+            networks: where sessions come from.
+            side: the person's own left or right.
+            smooth: filter the landmarks (One-Euro).
+        """
+        self._side: Side = side
+        self._network = networks.open("hand_landmarks")
+        self._crop = Cropper(self._network.image)
+        self._detector = Detector(networks, PALM)
+        self._filters = (LandmarkFilter(HAND), LandmarkFilter(WORLD)) if smooth else None
+        self._wrist_backoff = Backoff(longest=3)
+        self._palm_backoff = Backoff(longest=12)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the hand."""
+        self._wrist_backoff.reset()
+        self._palm_backoff.reset()
+        self._lose()
+
+    def track(
+        self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None = None
+    ) -> HandLandmarks | None:
+        """Find the hand in the next frame.
+
+        Args:
+            image: (H, W, 3) RGB.
+            pose: the body in the frame before.
+            other: the other hand in the frame before, which this tracker must not take.
+
+        Returns:
+            The landmarks, or ``None`` where the hand is not seen.
+        """
+        if not is_picture(image):
+            return None
+        reading = self._follow(image, pose, other) or self._search(image, pose, other)
+        if reading is None:
+            self._lose()
+            return None
+        self._remember(reading)
+        return self._landmarks(reading)
+
+    def _follow(
+        self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None
+    ) -> _Reading | None:
+        """Look where the hand was going."""
+        if self._region is None:
+            return None
+        reading = self._read(image, self._region)
+        if reading is None:
+            return None
+        self._own_side = SIDE_MEMORY * self._own_side + (1.0 - SIDE_MEMORY) * reading.own_side
+        return reading if self._is_mine(reading, self._own_side, pose, other, FOREIGN) else None
+
+    def _search(
+        self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None
+    ) -> _Reading | None:
+        """At the body's wrist, else at a palm near it, else at any palm of the right side."""
+        if pose is not None and not self._is_expected(image, pose):
+            return None
+        reading = None
+        if pose is not None and self._wrist_backoff.due():
+            reading = self._accept(image, from_pose(pose, self._side), pose, other)
+            if reading is None:
+                self._wrist_backoff.failed()
+        if reading is None and self._palm_backoff.due():
+            reading = self._at_palm(image, pose, other)
+            if reading is None:
+                self._palm_backoff.failed()
+        return reading
+
+    def _at_palm(
+        self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None
+    ) -> _Reading | None:
+        """Try the two likeliest palms."""
+        area = None
+        if pose is not None:
+            near = from_pose(pose, self._side)
+            area = Region(near.cx, near.cy, 2.0 * near.side)
+        palms = [from_palm(palm) for palm in self._detector(image, area)]
+        if pose is not None:
+            x, y = wrist_of(pose, self._side)
+            palms.sort(key=lambda palm: float(np.hypot(palm.cx - x, palm.cy - y)))
+        for palm in palms[:2]:
+            if reading := self._accept(image, palm, pose, other):
+                return reading
+        return None
+
+    def _accept(
+        self, image: U8, region: Region, pose: PoseLandmarks | None, other: HandLandmarks | None
+    ) -> _Reading | None:
+        """Read a region and take what is there only if it is this tracker's hand."""
+        reading = self._read(image, region)
+        if reading is None or not self._is_mine(reading, reading.own_side, pose, other, 0.5):
+            return None
+        self._own_side = 0.5 + 0.5 * reading.own_side
+        self._region = None
+        return reading
+
+    def _is_mine(
+        self,
+        reading: _Reading,
+        own_side: float,
+        pose: PoseLandmarks | None,
+        other: HandLandmarks | None,
+        least: float,
+    ) -> bool:
+        taken = other is not None and is_same_hand(reading.points, other.points_px)
+        return belongs(reading.points, self._side, pose, own_side, least=0.5 if taken else least)
+
+    def _is_expected(self, image: U8, pose: PoseLandmarks) -> bool:
+        """Whether the body says that the hand is in the picture."""
+        region = from_pose(pose, self._side)
+        seen = wrist_visibility(pose, self._side) >= WRIST_VISIBLE
+        return seen and region.overlaps(image.shape[1], image.shape[0])
+
+    def _read(self, image: U8, region: Region) -> _Reading | None:
+        height, width = image.shape[:2]
+        if not region.overlaps(width, height):
+            return None
+        landmarks, presence, right, world = self._network(self._crop(image, region))
+        if presence.flat[0] < PRESENT:
+            return None
+        points = region.to_frame(landmarks[0], SIDE)
+        points[:, 2] *= DEPTH_SCALE
+        if _inside(points, width, height) < INSIDE:
+            return None
+        is_right = float(right.flat[0])
+        return _Reading(
+            points=points,
+            world=to_gltf_axes(region.turned(world[0])),
+            presence=float(presence.flat[0]),
+            own_side=is_right if self._side == "right" else 1.0 - is_right,
+            region=region,
+        )
+
+    def _remember(self, reading: _Reading) -> None:
+        """Choose the next frame's region: around the landmarks, moved ahead."""
+        self._wrist_backoff.reset()
+        self._palm_backoff.reset()
+        around = from_landmarks(reading.points)
+        region = around
+        if self._around is not None:
+            dx, dy = around.cx - self._around.cx, around.cy - self._around.cy
+            region = around.shifted(LOOK_AHEAD * dx, LOOK_AHEAD * dy)
+        self._region = steadied(self._region, region, STEADY)
+        self._around = around
+
+    def _landmarks(self, reading: _Reading) -> HandLandmarks:
+        points, world = reading.points, reading.world
+        if self._filters is not None:
+            points = self._filters[0](points, reading.region.side / 2.0)
+            world = self._filters[1](world, 1.0)
+        return HandLandmarks(points, world, reading.presence)
+
+    def _lose(self) -> None:
+        self._region: Region | None = None
+        self._around: Region | None = None
+        self._own_side = 0.5
+        for landmark_filter in self._filters or ():
+            landmark_filter.reset()
+
+
+def _inside(points: F32, width: int, height: int) -> float:
+    """Fraction of the points that lie in the picture."""
+    x, y = points[:, 0], points[:, 1]
+    return float(np.mean((x >= 0) & (x < width) & (y >= 0) & (y < height)))

@@ -1,0 +1,68 @@
+"""Opens the perception networks: each tracker gets a session of its own, detectors open on demand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from engine.inference.session import Session, open_session
+from engine.inference.store import ModelStore
+from engine.types import F32
+
+
+class SharedSession:
+    """A session that is opened at its first call and serves one caller at a time.
+
+    Detectors run only when tracking is lost, so two trackers may share one.
+    """
+
+    def __init__(self, networks: Networks, name: str) -> None:
+        self._networks = networks
+        self._name = name
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+
+    def __call__(self, image: F32) -> Sequence[F32]:
+        """Outputs in the catalogue's order."""
+        with self._lock:
+            if self._session is None:
+                self._session = self._networks.open(self._name)
+            return self._session(image)
+
+
+class Networks:
+    """All networks of perception, from one model store."""
+
+    def __init__(self, store: ModelStore) -> None:
+        """Nothing is opened yet; missing models show when a tracker opens its session.
+
+        Args:
+            store: where set-up put the translated networks.
+        """
+        self._store = store
+        self._backends: dict[str, str] = {}
+        self._shared: dict[str, SharedSession] = {}
+        self._lock = threading.Lock()
+
+    def open(self, name: str) -> Session:
+        """A new session, for one thread at a time.
+
+        Args:
+            name: as in the catalogue.
+
+        Raises:
+            ModelFileError: the model is missing or damaged.
+        """
+        session = open_session(name, self._store)
+        self._backends[name] = session.backend
+        return session
+
+    def shared(self, name: str) -> SharedSession:
+        """The one session of this name, opened when first called."""
+        with self._lock:
+            return self._shared.setdefault(name, SharedSession(self, name))
+
+    @property
+    def backends(self) -> dict[str, str]:
+        """Network name to the backend that runs it, of those opened so far."""
+        return dict(self._backends)
