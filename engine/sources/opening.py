@@ -1,0 +1,64 @@
+"""From what the user typed to an open source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.errors import SourceError
+from engine.sources.picture import PictureSource, read_picture
+from engine.sources.portrait import portrait
+from engine.sources.source import Source
+from engine.sources.video import VideoSource
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+CHOICES = (
+    "a webcam's number (0), the path of a video or picture, `portrait`, `performer`, "
+    "`performer:full` or `performer:motion.bvh`"
+)
+
+
+def open_source(spec: str, *, paced: bool = False, frames: int | None = None) -> Source:
+    """Open whatever SOURCE names.
+
+    Args:
+        spec: a webcam's number, a path, ``portrait`` or ``performer[:...]``
+            (see :mod:`engine.sources.performer`).
+        paced: give frames in real time; a webcam always does.
+        frames: how many, for sources without an end of their own (pictures, the performer).
+
+    Raises:
+        SourceError: one sentence on what is wrong with it.
+        ModelFileError: the performer needs the baked body, which is not there.
+    """
+    if spec.isdecimal():
+        return _webcam(int(spec))
+    if spec == "portrait":
+        return PictureSource(portrait(), frames=frames, paced=paced)
+    kind, _, rest = spec.partition(":")
+    if kind == "performer":
+        return _performer(rest, paced, frames)
+    return _file(Path(spec).expanduser(), paced, frames)
+
+
+def _webcam(number: int) -> Source:
+    from engine.sources.webcam import WebcamSource  # OpenCV's video part takes a while to load
+
+    return WebcamSource(number)
+
+
+def _performer(rest: str, paced: bool, frames: int | None) -> Source:
+    try:
+        from engine.sources.performer import open_performer  # needs OpenGL
+    except ImportError as error:
+        raise SourceError(
+            f"the performer needs OpenGL bindings ({error}); run `pip install moderngl`"
+        ) from error
+    return open_performer(rest, paced=paced, frames=frames)
+
+
+def _file(path: Path, paced: bool, frames: int | None) -> Source:
+    if not path.exists():
+        raise SourceError(f"there is no {path}; SOURCE is {CHOICES}")
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return PictureSource(read_picture(path), frames=frames, paced=paced)
+    return VideoSource(path, paced=paced)
