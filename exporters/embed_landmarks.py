@@ -11,7 +11,6 @@ of the inner points were found by running the pose network on renders of Anny.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,7 +65,7 @@ def main(baked: Path) -> None:
     }
     temporary = OUTPUT.with_suffix(".tmp")
     temporary.write_text(json.dumps(table, indent=1) + "\n")
-    os.replace(temporary, OUTPUT)
+    temporary.replace(OUTPUT)
 
 
 def _body(model: BodyModel) -> list[Entry]:

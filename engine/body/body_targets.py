@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ POINT_SIGMA_M = 0.012
 """Standard deviation of a landmark in the picture, in metres at the body's depth."""
 PALM_SIGMA_M = 0.008
 PALM_DIRECTION_SIGMA = 0.2
+WRIST_APART_M = 0.12
+"""A hand that begins further than this from its arm's wrist is another hand."""
 HAND_OVER_POSE = 0.05
 """What the pose network's own rough hand is still worth where the hand network sees one."""
 HEAD_OVER_POSE = 0.2
@@ -32,7 +34,7 @@ BODY_SEGMENTS = _MIDDLE + tuple(
     (a + side, b + side, sigma) for a, b, sigma in _PAIRS for side in (0, 1)
 )
 HEAD_POINTS = range(11)
-HAND_POINTS_OF_POSE = ((15, 17, 19, 21), (16, 18, 20, 22))
+HAND_POINTS_OF_POSE = {"left": (15, 17, 19, 21), "right": (16, 18, 20, 22)}
 _ROOTS = {name: BODY_POINTS + len(PALM) * k for k, name in enumerate(("left", "right"))}
 _PALM_PAIRS = ((0, 1), (0, 2), (0, 4), (1, 4))
 """Pairs of entries of PALM."""
@@ -79,47 +81,70 @@ def clear(targets: Targets) -> None:
 
 
 def measure_pose(
-    targets: Targets, residuals: Residuals, seen: Observation, trust: F64, pixel_weight: float
+    targets: Targets,
+    residuals: Residuals,
+    pose: PoseLandmarks,
+    trust: F64,
+    hands: Mapping[str, float],
+    pixel_weight: float,
 ) -> None:
     """Pixels and world directions of the 33 points; hands known better give way.
 
     Args:
         targets: filled in place.
         residuals: the layout.
-        seen: has a pose.
+        pose: the 33 points.
         trust: (33,) from :func:`certainty`.
+        hands: trust in each hand that is seen.
         pixel_weight: 1 / standard deviation of a trusted point, per pixel.
     """
-    assert seen.pose is not None
     trust = trust.copy()
-    for points, hand in zip(HAND_POINTS_OF_POSE, (seen.left_hand, seen.right_hand), strict=True):
-        if hand is not None:
-            trust[list(points)] *= HAND_OVER_POSE
+    for side, hand in hands.items():
+        trust[list(HAND_POINTS_OF_POSE[side])] *= 1.0 + hand * (HAND_OVER_POSE - 1.0)
     root = np.sqrt(trust)
-    targets.points_px[:BODY_POINTS] = seen.pose.points_px[:, :2]
+    targets.points_px[:BODY_POINTS] = pose.points_px[:, :2]
     targets.point_weights[:BODY_POINTS] = root * pixel_weight
     count = len(BODY_SEGMENTS)
     ends = residuals.segments[:count]
-    targets.segment_directions[:count], _ = directions(seen.pose.world_m.astype(np.float64), ends)
+    targets.segment_directions[:count], _ = directions(pose.world_m.astype(np.float64), ends)
     targets.segment_weights[:count] = root[ends[:, 0]] * root[ends[:, 1]] / _SIGMAS
 
 
 _SIGMAS = np.array([sigma for _, _, sigma in BODY_SEGMENTS])
 
 
+def hand_trust(
+    seen: Observation, side: str, hand: HandLandmarks, trust: F64, px_per_m: float
+) -> float:
+    """Trust in [0, 1] that a hand belongs to its arm: it begins where the pose has the wrist.
+
+    Args:
+        seen: has a pose.
+        side: "left" or "right".
+        hand: the hand in question.
+        trust: (33,) of the pose's landmarks; a wrist that nobody sees contradicts nothing.
+        px_per_m: pixels of a metre at the body's depth.
+    """
+    assert seen.pose is not None
+    wrist = 15 if side == "left" else 16
+    apart = hand.points_px[0, :2] - seen.pose.points_px[wrist, :2]
+    agreement = np.exp(-((float(np.hypot(*apart)) / (px_per_m * WRIST_APART_M)) ** 2))
+    return float(hand.presence * (1.0 - trust[wrist] * (1.0 - agreement)))
+
+
 def measure_palm(
-    targets: Targets, side: str, hand: HandLandmarks, pixel_weight: float
+    targets: Targets, side: str, hand: HandLandmarks, trust: float, pixel_weight: float
 ) -> None:
     """Pixels and directions of the five palm points of one hand."""
     first = _ROOTS[side]
     rows = slice(first, first + len(PALM))
     targets.points_px[rows] = hand.points_px[list(PALM), :2]
-    targets.point_weights[rows] = pixel_weight * POINT_SIGMA_M / PALM_SIGMA_M * hand.presence
+    targets.point_weights[rows] = pixel_weight * POINT_SIGMA_M / PALM_SIGMA_M * trust
     start = len(BODY_SEGMENTS) + len(_PALM_PAIRS) * (side == "right")
     own = slice(start, start + len(_PALM_PAIRS))
     pairs = np.array([(PALM[a], PALM[b]) for a, b in _PALM_PAIRS])
     targets.segment_directions[own], _ = directions(hand.world_m.astype(np.float64), pairs)
-    targets.segment_weights[own] = hand.presence / PALM_DIRECTION_SIGMA
+    targets.segment_weights[own] = trust / PALM_DIRECTION_SIGMA
 
 
 def measure_head(targets: Targets, rotation: F64, confidence: float) -> None:
@@ -135,7 +160,7 @@ def pixel_weight(camera: Camera, depth_m: float) -> float:
     return max(depth_m, 0.2) / (camera.focal_px * POINT_SIGMA_M)
 
 
-def palms(seen: Observation) -> Sequence[tuple[str, HandLandmarks]]:
+def hands_of(seen: Observation) -> dict[str, HandLandmarks]:
     """The hands that are seen, by side."""
     both = (("left", seen.left_hand), ("right", seen.right_hand))
-    return [(side, hand) for side, hand in both if hand is not None]
+    return {side: hand for side, hand in both if hand is not None}

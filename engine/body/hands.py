@@ -11,16 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.body.gauss_newton import allocate, solve
-from engine.body.joint_angles import AngleModel
+from engine.body.joint_angles import AngleModel, RestJoints, hand_joints, hand_model
 from engine.body.landmark_embedding import PointSet
 from engine.body.residuals import directions, empty_targets, lay_out, pull_angles
 from engine.types import F64, I32, Camera, HandLandmarks
 
 PALM = (0, 5, 9, 13, 17)
 """Landmarks that do not move with the fingers; the thumb's root is left out, it drifts."""
-BONES = ((1, 2), (2, 3), (3, 4)) + tuple(
-    (4 * f + k, 4 * f + k + 1) for f in range(1, 5) for k in (1, 2, 3)
-)
+BONES = tuple((4 * f + k, 4 * f + k + 1) for f in range(5) for k in (1, 2, 3))
+"""Finger bones by landmark: thumb first, each from its knuckle to its tip."""
 POINT_SIGMA_M = 0.006
 DIRECTION_SIGMA = 0.2
 RELAX_SECONDS = 0.5
@@ -47,13 +46,23 @@ def align(source: F64, target: F64) -> F64:
 class HandFitter:
     """Finger angles of one hand, frame after frame."""
 
-    def __init__(self, model: AngleModel, points: PointSet) -> None:
-        """``points``: the 21 landmarks, their bones counted in the hand's own chain."""
-        self._model = model
-        self._residuals = lay_out(model, points, BONES, (), ())
-        self._targets = empty_targets(model, self._residuals)
-        self._work = allocate(model.chain, self._residuals)
-        self._rest_points = _rest_points(model, points)
+    def __init__(self, rest: RestJoints, parents: I32, side: str, points: PointSet) -> None:
+        """One hand of a person.
+
+        Args:
+            rest: rest positions of all joints.
+            parents: (J,).
+            side: ".L" or ".R".
+            points: the 21 landmarks, by bone of the whole skeleton.
+        """
+        self.rows = hand_joints(rest.names, side)
+        self._model = hand_model(rest, parents, self.rows, side)
+        local = np.array([self.rows.index(int(bone)) for bone in points.bones], np.int32)
+        own = PointSet(local, points.offsets_m)
+        self._residuals = lay_out(self._model, own, BONES, (), ())
+        self._targets = empty_targets(self._model, self._residuals)
+        self._work = allocate(self._model.chain, self._residuals)
+        self._rest_points = _rest_points(self._model, own)
         self.confidence = 0.0
         self.reset()
 
@@ -61,6 +70,11 @@ class HandFitter:
         """Relaxed fingers, nothing seen."""
         self._work.angles[:] = self._model.column("habit")
         self.confidence = 0.0
+
+    def continue_from(self, other: HandFitter) -> None:
+        """Take over the pose of the same hand on another body shape."""
+        self._work.angles[:] = other.angles
+        self.confidence = other.confidence
 
     @property
     def angles(self) -> F64:

@@ -1,4 +1,4 @@
-"""A first pose from nothing: limbs by analytic inverse kinematics, depth by linear least squares."""
+"""A first pose from nothing: limbs by inverse kinematics, depth by linear least squares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.body import quaternions
-from engine.body.joint_angles import SIDES, AngleModel, RestJoints, unit
+from engine.body.joint_angles import AngleModel, RestJoints, unit
 from engine.types import F64, Camera
 
 TORSO = (11, 12, 23, 24)
@@ -19,20 +19,26 @@ STRAIGHT = 0.25
 class Limb:
     """Two bones, the angles that drive them, and their landmarks on the left side."""
 
+    carrier: str
+    """The bone whose rotation the limb starts from; its side is appended."""
     joints: tuple[str, str, str]
     swing: tuple[str, str]
     twist: str
     hinge: str
+    ends: tuple[str, ...]
+    """Angles beyond the hinge that start again from zero."""
     landmarks: tuple[int, int, int]
 
 
 ARM = Limb(
-    ("upperarm01", "lowerarm01", "wrist"),
-    ("arm_raise", "arm_forward"), "arm_twist", "elbow", (11, 13, 15),
+    "shoulder01", ("upperarm01", "lowerarm01", "wrist"),
+    ("arm_raise", "arm_forward"), "arm_twist", "elbow",
+    ("forearm_twist", "wrist_bend", "wrist_deviate"), (11, 13, 15),
 )  # fmt: skip
 LEG = Limb(
-    ("upperleg01", "lowerleg01", "foot"),
-    ("leg_forward", "leg_out"), "leg_twist", "knee", (23, 25, 27),
+    "pelvis", ("upperleg01", "lowerleg01", "foot"),
+    ("leg_forward", "leg_out"), "leg_twist", "knee",
+    ("ankle_bend", "ankle_roll"), (23, 25, 27),
 )  # fmt: skip
 
 
@@ -58,21 +64,20 @@ def torso_rotation(rest_points_m: F64, world_m: F64, weights: F64) -> F64:
 
 
 def limb_angles(
-    model: AngleModel, rest: RestJoints, torso: F64, world_m: F64, weights: F64
+    model: AngleModel, rest: RestJoints, limb: Limb, side: str, parent: F64, bones: F64
 ) -> dict[str, float]:
-    """Angles of both arms and legs that point their bones along the observed ones.
+    """Angles that point a limb's two bones along the observed ones.
 
-    Limbs that are not seen are left out: they keep their habit.
+    Args:
+        model: the unknowns.
+        rest: rest positions.
+        limb: which limb, on which ``side`` (".L" or ".R").
+        side: see above.
+        parent: (3, 3) global rotation of the bone that carries the limb.
+        bones: (2, 3) observed directions, upper then lower.
     """
-    found: dict[str, float] = {}
-    for limb in (ARM, LEG):
-        for side, shift in zip(SIDES, (0, 1), strict=True):
-            rows = [landmark + shift for landmark in limb.landmarks]
-            if weights[rows].min() < 0.1:
-                continue
-            bones = np.diff(world_m[rows], axis=0) @ torso
-            found |= _two_bones(model, rest, limb, side, unit(bones[0]), unit(bones[1]))
-    return found
+    local = bones @ parent
+    return _two_bones(model, rest, limb, side, unit(local[0]), unit(local[1]))
 
 
 def _axis(model: AngleModel, name: str) -> F64:
@@ -123,7 +128,10 @@ def translation(points_m: F64, points_px: F64, weights: F64, camera: Camera) -> 
     w = np.sqrt(np.maximum(weights, 0.0))
     zero, one = np.zeros_like(a), np.ones_like(a)
     matrix = np.concatenate(
-        [np.stack([one, zero, a], axis=1) * w[:, None], np.stack([zero, one, b], axis=1) * w[:, None]]
+        [
+            np.stack([one, zero, a], axis=1) * w[:, None],
+            np.stack([zero, one, b], axis=1) * w[:, None],
+        ]
     )
     right = np.concatenate(
         [(-points_m[:, 0] - a * points_m[:, 2]) * w, (-points_m[:, 1] - b * points_m[:, 2]) * w]

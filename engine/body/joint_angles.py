@@ -102,7 +102,7 @@ TRUNK = (
 )  # fmt: skip
 LIMBS = (
     ("clavicle_raise", -8, 35, 0, 7, 4), ("clavicle_forward", -15, 20, 0, 6, 4),
-    ("arm_raise", -70, 145, -33, 50, 15), ("arm_forward", -75, 135, 8, 45, 15),
+    ("arm_raise", -70, 145, -33, 50, 15), ("arm_forward", -55, 135, 8, 45, 15),
     ("arm_twist", -95, 95, 0, 35, 12),
     ("elbow", -50, 105, -30, 50, 20), ("forearm_twist", -95, 95, 0, 40, 15),
     ("wrist_bend", -75, 85, 0, 25, 12), ("wrist_deviate", -40, 30, 0, 14, 10),
@@ -192,31 +192,36 @@ def _left_limb_terms(rest: RestJoints) -> Iterator[Term]:
 
 
 def palm_axes(rest: RestJoints) -> tuple[F64, F64, F64]:
-    """Unit directions of the left hand at rest: along the fingers, to the thumb, out of the palm."""
+    """Unit directions of the left hand: along the fingers, to the thumb, out of the palm."""
     fingers = unit(rest["finger3-1.L"] - rest["wrist.L"])
     thumb_side = _perpendicular(rest["finger2-1.L"] - rest["finger5-1.L"], fingers)
     return fingers, thumb_side, unit(np.cross(fingers, thumb_side))
 
 
-def hand_model(names: Sequence[str], joints_m: F64, parents: I32, side: str) -> AngleModel:
+def hand_joints(names: Sequence[str], side: str) -> list[int]:
+    """Indices of the wrist (first) and all 19 finger and palm joints of one hand."""
+    own = ("wrist", "finger", "metacarpal")
+    return [j for j, name in enumerate(names) if name.endswith(side) and name.startswith(own)]
+
+
+def hand_model(rest: RestJoints, parents: I32, rows: Sequence[int], side: str) -> AngleModel:
     """The 21 finger angles of one hand below a wrist that does not move.
 
     Joint 0 of the chain is the wrist, whose rotation is the workspace's ``base``; its offset is
-    the wrist's place in the world. Straight fingers are at their anatomical zero.
+    the wrist's place in the world.
 
     Args:
-        names: J joint names of Anny.
-        joints_m: (J, 3) rest positions.
+        rest: rest positions of all joints.
         parents: (J,).
+        rows: from :func:`hand_joints`.
         side: ".L" or ".R".
     """
-    rest = RestJoints(tuple(names), np.asarray(joints_m, np.float64))
-    own = [n for n in rest.names if n.endswith(side) and n.startswith(("wrist", "finger", "meta"))]
-    rows = [rest.names.index(name) for name in own]
-    local = np.array([-1] + [rows.index(int(parents[row])) for row in rows[1:]], np.int32)
+    own = list(rows)
+    local = np.array([-1] + [own.index(int(parents[row])) for row in own[1:]], np.int32)
     terms, angles = _finger_terms(rest)
-    terms = terms if side == ".L" else [mirrored(term) for term in terms]
-    return build(tuple(own), rest.positions_m[rows], local, angles, terms, False)
+    terms = terms if side == SIDES[0] else [mirrored(term) for term in terms]
+    names = tuple(rest.names[row] for row in own)
+    return build(names, rest.positions_m[own], local, angles, terms, False)
 
 
 def _finger_terms(rest: RestJoints) -> tuple[list[Term], list[Angle]]:
@@ -270,7 +275,8 @@ def _thumb(
     first, second = unit(joints[1] - joints[0]), unit(joints[2] - joints[1])
     across = unit(np.cross(first, -thumb_side))
     rows = (
-        (1, "bend", across, -40, 40, 0, 16), (1, "oppose", unit(np.cross(first, palm)), -40, 40, 0, 16),
+        (1, "bend", across, -40, 40, 0, 16),
+        (1, "oppose", unit(np.cross(first, palm)), -40, 40, 0, 16),
         (1, "twist", first, -30, 30, 0, 10),
         (2, "bend", unit(np.cross(second, -thumb_side)), -35, 50, 0, 18),
         (3, "bend", unit(np.cross(second, -thumb_side)), -35, 75, 5, 22),
