@@ -50,20 +50,30 @@ class MeshDrawer:
         self._albedo.release()
         self._albedo = self._upload_texture(PLAIN_ALBEDO if albedo is None else albedo)
 
-    def draw(self, mesh: FusedMesh, projection: F32) -> None:
+    def draw(self, mesh: FusedMesh, projection: F32, eye: Vector = (0.0, 0.0, 0.0)) -> None:
         """Draw into the bound framebuffer.
 
         Args:
             mesh: vertices and normals in the space that ``projection`` starts from.
             projection: (4, 4) row-major, to clip space.
+            eye: where the viewer is in that space: the sheen needs it.
         """
         if mesh.topology is not self._topology:
             self._upload_topology(mesh.topology)
         self._upload_vertices(mesh)
+        self._program["eye"] = eye
         self._program["projection"] = tuple(projection.T.ravel().tolist())
         self._albedo.use(0)
         self._context.enable_only(moderngl.DEPTH_TEST)
         self._vertex_array.render()
+
+    def caster(self, program: moderngl.Program) -> moderngl.VertexArray:
+        """The last drawn mesh for another program that takes only ``position``: shadows.
+
+        It shares this drawer's buffers, so it follows every drawing until the topology changes.
+        """
+        layout = [(self._position_buffer, "3f", "position")]
+        return self._context.vertex_array(program, layout, self._index_buffer)
 
     def release(self) -> None:
         """Give every OpenGL object back."""
@@ -89,6 +99,7 @@ class MeshDrawer:
         self._normal_buffer = self._context.buffer(self._normals, dynamic=True)
         uvs = self._context.buffer(np.ascontiguousarray(topology.render_uvs, np.float32))
         indices = self._context.buffer(np.ascontiguousarray(topology.render_faces, np.int32))
+        self._index_buffer = indices
         layout = [
             (self._position_buffer, "3f", "position"),
             (self._normal_buffer, "3f", "normal"),

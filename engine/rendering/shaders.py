@@ -29,6 +29,7 @@ uniform vec3 fill;
 uniform vec3 sky;
 uniform vec3 ground;
 uniform float specular;
+uniform vec3 eye;
 in vec3 v_position;
 in vec3 v_normal;
 in vec2 v_uv;
@@ -41,7 +42,7 @@ void main() {
     vec3 radiance = mix(ground, sky, 0.5 + 0.5 * n.y)
         + key * wrapped(dot(n, key_direction))
         + fill * wrapped(dot(n, fill_direction));
-    vec3 halfway = normalize(key_direction - normalize(v_position));
+    vec3 halfway = normalize(key_direction - normalize(v_position - eye));
     float sheen = max(0.0, dot(n, halfway));
     sheen *= sheen; sheen *= sheen; sheen *= sheen; sheen *= sheen;  // exponent 16
     colour = vec4(sqrt(base * base * radiance + specular * sheen * key), 1.0);
