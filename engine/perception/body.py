@@ -61,11 +61,12 @@ class BodyTracker:
         self._crop = Cropper(self._network.image)
         self._filters = (LandmarkFilter(BODY), LandmarkFilter(WORLD)) if smooth else None
         self._backoff = Backoff()
-        self.reset()
+        self._region: Region | None = None
+        self._rescan = RESCAN_FRAMES
+        self._rival = False
 
     def reset(self) -> None:
         """Forget the person."""
-        self._region: Region | None = None
         self._rescan = RESCAN_FRAMES
         self._rival = False
         self._backoff.reset()
@@ -122,7 +123,7 @@ class BodyTracker:
         return nearest if takes_over else None
 
     def _read(self, image: U8, region: Region) -> _Reading | None:
-        if not region.overlaps(image.shape[1], image.shape[0]):
+        if not region.is_readable(image.shape[1], image.shape[0]):
             return None
         outputs = self._network(self._crop(image, region))
         presence = float(outputs[1].flat[0])

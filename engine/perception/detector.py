@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -42,7 +41,7 @@ class Detector:
 
     def __init__(self, networks: Networks, spec: DetectorSpec) -> None:
         self._spec = spec
-        self._network: Callable[[F32], Sequence[F32]] = networks.shared(spec.network)
+        self._network = networks.shared(spec.network)
         picture = np.empty((1, 3, spec.side, spec.side), np.float32)
         self._crop = Cropper(picture, spec.low, 1.0, zero_border=True)
         self._anchors = ssd_anchors(spec.side, spec.strides)
@@ -88,8 +87,8 @@ def _reduced(image: U8, side: int) -> tuple[U8, float]:
     if longest <= LARGE * side:
         return image, 1.0
     factor = longest / (LARGE * side)
-    size = tuple(max(1, round(n / factor)) for n in (image.shape[1], image.shape[0]))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), factor
+    size = (max(1, round(image.shape[1] / factor)), max(1, round(image.shape[0] / factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), factor
 
 
 def _to_frame(row: F32, region: Region, side: int, reduction: float) -> Detection:

@@ -53,11 +53,11 @@ class FaceTracker:
         self._detector = Detector(networks, FACE)
         self._filter = LandmarkFilter(FACE_FILTER) if smooth else None
         self._backoff = Backoff()
-        self.reset()
+        self._region: Region | None = None
+        self._strayed = 0
 
     def reset(self) -> None:
         """Forget the face."""
-        self._strayed = 0
         self._backoff.reset()
         self._lose()
 
@@ -106,7 +106,7 @@ class FaceTracker:
         return self._read(image, _region_of(max(faces, key=lambda face: face.size)))
 
     def _read(self, image: U8, region: Region) -> FaceLandmarks | None:
-        if not region.overlaps(image.shape[1], image.shape[0]):
+        if not region.is_readable(image.shape[1], image.shape[0]):
             return None
         points, presence = self._mesh.read(image, region)
         if presence < PRESENT:
@@ -126,7 +126,7 @@ class FaceTracker:
         return self._strayed >= STRAYED_FRAMES
 
     def _lose(self) -> None:
-        self._region: Region | None = None
+        self._region = None
         self._strayed = 0
         if self._filter is not None:
             self._filter.reset()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from engine.perception.hand_region import Side, from_landmarks, wrist_of, wrist_visibility
+from engine.perception.region import Region
 from engine.types import F32, PoseLandmarks
 
 REACH = 1.0
 """How far, in crop sides (about two hand lengths), a hand may be from the body's wrist."""
-APART = 0.5
-"""Wrists that are further apart than this many crop sides tell the hands from each other."""
+CLEAR = 0.15
+"""A hand that is nearer to one body wrist than to the other by this many crop sides is its own."""
 SAME = 0.25
 """Two readings whose points are on average this close, in crop sides, show one hand."""
 VISIBLE = 0.5
@@ -22,13 +23,20 @@ def is_same_hand(points: F32, others: F32) -> bool:
     return bool(distance < SAME * from_landmarks(points).side)
 
 
+def is_at(region: Region, points: F32) -> bool:
+    """Whether a region shows the hand that has these (21, 3) landmarks."""
+    around = from_landmarks(points)
+    away = float(np.hypot(region.cx - around.cx, region.cy - around.cy))
+    return away < SAME * around.side
+
+
 def belongs(
     points: F32, side: Side, pose: PoseLandmarks | None, own_side: float, least: float
 ) -> bool:
     """Decide whether a reading is the hand of ``side``.
 
-    Where the body's two wrists are seen apart, the nearer one decides. Otherwise the hand's own
-    looks decide. Of two trackers on one hand exactly one is therefore right.
+    Where one of the body's wrists is clearly nearer, it decides; otherwise the hand's own looks
+    do. Of two trackers on one hand exactly one is therefore right.
 
     Args:
         points: (21, 3) pixels; 0 is the wrist.
@@ -41,14 +49,13 @@ def belongs(
     if pose is None or wrist_visibility(pose, side) < VISIBLE:
         return looks_right
     scale = from_landmarks(points).side
-    mine = wrist_of(pose, side)
-    distance = float(np.hypot(*(points[0, :2] - mine)))
+    distance = float(np.hypot(*(points[0, :2] - wrist_of(pose, side))))
     if distance > REACH * scale:
         return False
     opposite: Side = "right" if side == "left" else "left"
     if wrist_visibility(pose, opposite) < VISIBLE:
         return looks_right
-    theirs = wrist_of(pose, opposite)
-    if float(np.hypot(*(mine - theirs))) < APART * scale:
+    to_theirs = float(np.hypot(*(points[0, :2] - wrist_of(pose, opposite))))
+    if abs(distance - to_theirs) < CLEAR * scale:
         return looks_right
-    return distance <= float(np.hypot(*(points[0, :2] - theirs)))
+    return distance < to_theirs

@@ -7,6 +7,7 @@ handedness where the wrists are too close to tell or no body is seen.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ from engine.perception.hand_region import (
     wrist_of,
     wrist_visibility,
 )
-from engine.perception.hand_side import belongs, is_same_hand
+from engine.perception.hand_side import belongs, is_at, is_same_hand
 from engine.perception.landmarks import to_gltf_axes
 from engine.perception.networks import Networks
 from engine.perception.one_euro import HAND, WORLD, LandmarkFilter
@@ -75,7 +76,9 @@ class HandTracker:
         self._filters = (LandmarkFilter(HAND), LandmarkFilter(WORLD)) if smooth else None
         self._wrist_backoff = Backoff(longest=3)
         self._palm_backoff = Backoff(longest=12)
-        self.reset()
+        self._region: Region | None = None
+        self._around: Region | None = None
+        self._own_side = 0.5
 
     def reset(self) -> None:
         """Forget the hand."""
@@ -120,36 +123,38 @@ class HandTracker:
     def _search(
         self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None
     ) -> _Reading | None:
-        """At the body's wrist, else at a palm near it, else at any palm of the right side."""
+        """At the body's wrist, or in another frame at a palm: never both, to bound the time."""
         if pose is not None and not self._is_expected(image, pose):
             return None
-        reading = None
         if pose is not None and self._wrist_backoff.due():
             reading = self._accept(image, from_pose(pose, self._side), pose, other)
             if reading is None:
                 self._wrist_backoff.failed()
-        if reading is None and self._palm_backoff.due():
-            reading = self._at_palm(image, pose, other)
-            if reading is None:
-                self._palm_backoff.failed()
+            return reading
+        if not self._palm_backoff.due():
+            return None
+        reading = self._at_palm(image, pose, other)
+        if reading is None:
+            self._palm_backoff.failed()
         return reading
 
     def _at_palm(
         self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None
     ) -> _Reading | None:
-        """Try the two likeliest palms."""
+        """Try the palm nearest to the body's wrist; without a body, the best one."""
         area = None
         if pose is not None:
             near = from_pose(pose, self._side)
             area = Region(near.cx, near.cy, 2.0 * near.side)
-        palms = [from_palm(palm) for palm in self._detector(image, area)]
-        if pose is not None:
-            x, y = wrist_of(pose, self._side)
-            palms.sort(key=lambda palm: float(np.hypot(palm.cx - x, palm.cy - y)))
-        for palm in palms[:2]:
-            if reading := self._accept(image, palm, pose, other):
-                return reading
-        return None
+        found = [from_palm(palm) for palm in self._detector(image, area)]
+        palms = [palm for palm in found if other is None or not is_at(palm, other.points_px)]
+        if not palms:
+            return None
+        if pose is None:
+            return self._accept(image, palms[0], pose, other)
+        x, y = wrist_of(pose, self._side)
+        nearest = min(palms, key=lambda palm: math.hypot(palm.cx - x, palm.cy - y))
+        return self._accept(image, nearest, pose, other)
 
     def _accept(
         self, image: U8, region: Region, pose: PoseLandmarks | None, other: HandLandmarks | None
@@ -177,11 +182,11 @@ class HandTracker:
         """Whether the body says that the hand is in the picture."""
         region = from_pose(pose, self._side)
         seen = wrist_visibility(pose, self._side) >= WRIST_VISIBLE
-        return seen and region.overlaps(image.shape[1], image.shape[0])
+        return seen and region.is_inside(image.shape[1], image.shape[0])
 
     def _read(self, image: U8, region: Region) -> _Reading | None:
         height, width = image.shape[:2]
-        if not region.overlaps(width, height):
+        if not (region.is_inside(width, height) and region.is_readable(width, height)):
             return None
         landmarks, presence, right, world = self._network(self._crop(image, region))
         if presence.flat[0] < PRESENT:
@@ -219,8 +224,8 @@ class HandTracker:
         return HandLandmarks(points, world, reading.presence)
 
     def _lose(self) -> None:
-        self._region: Region | None = None
-        self._around: Region | None = None
+        self._region = None
+        self._around = None
         self._own_side = 0.5
         for landmark_filter in self._filters or ():
             landmark_filter.reset()

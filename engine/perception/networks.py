@@ -1,9 +1,8 @@
-"""Opens the perception networks: each tracker gets a session of its own, detectors open on demand."""
+"""Opens perception's networks: a session for each tracker, and the detectors when needed."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 from engine.inference.session import Session, open_session
 from engine.inference.store import ModelStore
@@ -22,12 +21,12 @@ class SharedSession:
         self._lock = threading.Lock()
         self._session: Session | None = None
 
-    def __call__(self, image: F32) -> Sequence[F32]:
-        """Outputs in the catalogue's order."""
+    def __call__(self, image: F32) -> tuple[F32, ...]:
+        """Outputs in the catalogue's order, the caller's to keep."""
         with self._lock:
             if self._session is None:
                 self._session = self._networks.open(self._name)
-            return self._session(image)
+            return tuple(output.copy() for output in self._session(image))
 
 
 class Networks:

@@ -57,8 +57,8 @@ class Region:
     def to_crop(self, points: F32, crop_side: int) -> F32:
         """The inverse of :meth:`to_frame` for (N, 2) points."""
         matrix = self.matrix(crop_side)
-        turned: F32 = (points[:, :2] - matrix[:, 2]) @ matrix[:, :2]
-        return turned * np.float32((crop_side / self.side) ** 2)
+        turned = (points[:, :2] - matrix[:, 2]) @ matrix[:, :2]
+        return np.asarray(turned * (crop_side / self.side) ** 2, np.float32)
 
     def turned(self, vectors: F32) -> F32:
         """Rotate (N, 3) image-axis vectors, such as metric landmarks of the crop, to the frame."""
@@ -72,13 +72,18 @@ class Region:
         """The same square elsewhere."""
         return replace(self, cx=self.cx + dx, cy=self.cy + dy)
 
-    def overlaps(self, width: int, height: int) -> bool:
-        """Whether the centre is in the picture and the side is of a size a network can read."""
-        return (
-            0.0 <= self.cx < width
-            and 0.0 <= self.cy < height
-            and 4.0 <= self.side <= 8.0 * max(width, height)
-        )
+    def is_readable(self, width: int, height: int) -> bool:
+        """Whether the region shows some of the picture, at a size that a network can read.
+
+        The centre may lie outside: the hips of a person at a webcam do.
+        """
+        half = self.side / 2.0
+        shows = -half < self.cx < width + half and -half < self.cy < height + half
+        return shows and 4.0 <= self.side <= 8.0 * max(width, height)
+
+    def is_inside(self, width: int, height: int) -> bool:
+        """Whether the centre lies in the picture."""
+        return 0.0 <= self.cx < width and 0.0 <= self.cy < height
 
 
 def whole_picture(width: int, height: int) -> Region:
