@@ -1,4 +1,4 @@
-"""The per-frame kernel: expression morphs, linear blend skinning, translation, normals."""
+"""A frame's mesh: expression morphs, linear blend skinning (eqs 7-8), translation, normals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numba import njit
 
 from engine.avatar.topology import FusedAvatar
 from engine.body.kinematics import forward_kinematics
+from engine.body.skin_layout import SkinLayout, sort_for_skinning
 from engine.errors import AvatarError
 from engine.fusion.normals import vertex_normals
 from engine.types import ARKIT_NAMES, F32, I32, AvatarState, FusedMesh
@@ -17,75 +18,82 @@ RING_LENGTH = 3
 """A posed mesh stays untouched while the next two are made."""
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def skin(
-    rest: F32,
-    morph_starts: I32,
-    morph_actions: I32,
-    morph_offsets: F32,
-    expression: F32,
-    skin_starts: I32,
-    skin_joints: I32,
-    skin_weights: F32,
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _express(rest: F32, spans: I32, values: F32, expression: F32, out: F32) -> None:
+    """``rest + sum_e expression_e offset_e``: (3, V) sorted, over the spans of MorphSpans."""
+    out[:] = rest
+    for s in range(spans.shape[0]):
+        activation = expression[spans[s, 0]]
+        if activation == np.float32(0.0):
+            continue
+        first, end, begin = spans[s, 1], spans[s, 2], spans[s, 3]
+        length = end - first
+        for axis in range(3):
+            target = out[axis, first:end]
+            offset = values[begin + axis * length : begin + (axis + 1) * length]
+            for i in range(length):
+                target[i] += activation * offset[i]
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _blend(
+    points: F32,
+    bounds: I32,
+    slots: I32,
+    joints: I32,
+    weight_starts: I32,
+    weights: F32,
     transforms: F32,
-    translation: F32,
     out: F32,
 ) -> None:
-    """``v = sum_k w_k T_{j_k} (rest + sum_e expression_e offset_e) + translation`` (eqs 7-8).
+    """``sum_k w_k T_{j_k} p``, eqs (7)-(8): (3, V) sorted, over the runs of SkinRuns."""
+    for run in range(bounds.shape[0] - 1):
+        first, end = bounds[run], bounds[run + 1]
+        x, y, z = points[0, first:end], points[1, first:end], points[2, first:end]
+        for slot in range(slots[run], slots[run + 1]):
+            t = transforms[joints[slot]]
+            w = weights[weight_starts[slot] : weight_starts[slot] + end - first]
+            for axis in range(3):
+                a, b, c, d = t[axis, 0], t[axis, 1], t[axis, 2], t[axis, 3]
+                target = out[axis, first:end]
+                if slot == slots[run]:
+                    for i in range(end - first):
+                        target[i] = w[i] * (a * x[i] + b * y[i] + c * z[i] + d)
+                else:
+                    for i in range(end - first):
+                        target[i] += w[i] * (a * x[i] + b * y[i] + c * z[i] + d)
 
-    Args:
-        rest: (V, 3).
-        morph_starts: (V + 1,) rows of the sparse morphs.
-        morph_actions: (N,) columns.
-        morph_offsets: (N, 3) metres at full activation.
-        expression: (52,).
-        skin_starts: (V + 1,) rows of the sparse weights.
-        skin_joints: (M,) columns.
-        skin_weights: (M,).
-        transforms: (J, 3, 4) rest to posed, from ``forward_kinematics``.
-        translation: (3,).
-        out: (V, 3), overwritten.
-    """
-    for v in range(rest.shape[0]):
-        x, y, z = rest[v, 0], rest[v, 1], rest[v, 2]
-        for n in range(morph_starts[v], morph_starts[v + 1]):
-            e = expression[morph_actions[n]]
-            x += e * morph_offsets[n, 0]
-            y += e * morph_offsets[n, 1]
-            z += e * morph_offsets[n, 2]
-        px, py, pz = translation[0], translation[1], translation[2]
-        for m in range(skin_starts[v], skin_starts[v + 1]):
-            t = transforms[skin_joints[m]]
-            w = skin_weights[m]
-            px += w * (t[0, 0] * x + t[0, 1] * y + t[0, 2] * z + t[0, 3])
-            py += w * (t[1, 0] * x + t[1, 1] * y + t[1, 2] * z + t[1, 3])
-            pz += w * (t[2, 0] * x + t[2, 1] * y + t[2, 2] * z + t[2, 3])
-        out[v, 0], out[v, 1], out[v, 2] = px, py, pz
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _unsort(points: F32, order: I32, translation: F32, out: F32) -> None:
+    """Translate, and put (3, V) sorted points back to (V, 3) in the avatar's order."""
+    tx, ty, tz = translation[0], translation[1], translation[2]
+    for i in range(order.shape[0]):
+        v = order[i]
+        out[v, 0], out[v, 1], out[v, 2] = points[0, i] + tx, points[1, i] + ty, points[2, i] + tz
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Buffers and the compressed skin of one avatar: whatever a frame would have to allocate."""
+    """An avatar in computing order, and the buffers that a frame would have to allocate."""
 
-    skin_starts: I32
-    """(V + 1,)."""
-    skin_joints: I32
-    """(M,): only influences with a weight."""
-    skin_weights: F32
-    """(M,)."""
+    layout: SkinLayout
     transforms: F32
-    """(J, 3, 4), overwritten each frame."""
+    """(J, 3, 4) global joint transforms, overwritten each frame."""
+    expressed: F32
+    """(3, V) sorted: the rest pose with its expression."""
+    posed: F32
+    """(3, V) sorted."""
 
     @staticmethod
     def of(avatar: FusedAvatar) -> Workspace:
-        """Compress the (V, K) weight table to the entries that are not zero."""
-        used = avatar.skin_weights > 0
-        starts = np.concatenate([[0], np.cumsum(used.sum(axis=1))]).astype(np.int32)
+        """Sort the avatar and make room."""
+        layout = sort_for_skinning(avatar)
         return Workspace(
-            skin_starts=starts,
-            skin_joints=np.ascontiguousarray(avatar.skin_joints[used], np.int32),
-            skin_weights=np.ascontiguousarray(avatar.skin_weights[used], np.float32),
+            layout=layout,
             transforms=np.zeros((len(avatar.parents), 3, 4), np.float32),
+            expressed=np.zeros_like(layout.rest_m),
+            posed=np.zeros_like(layout.rest_m),
         )
 
 
@@ -109,21 +117,21 @@ def pose_avatar(
         vertices_m: output.
         normals: output.
     """
-    w = workspace
+    w, layout = workspace, workspace.layout
+    morphs, runs = layout.morphs, layout.runs
     forward_kinematics(rotations_xyzw, avatar.joints_m, avatar.parents, w.transforms)
-    skin(
-        avatar.rest_vertices_m,
-        avatar.morph_starts,
-        avatar.morph_actions,
-        avatar.morph_offsets_m,
-        expression,
-        w.skin_starts,
-        w.skin_joints,
-        w.skin_weights,
+    _express(layout.rest_m, morphs.spans, morphs.values, expression, w.expressed)
+    _blend(
+        w.expressed,
+        runs.bounds,
+        runs.slots,
+        runs.joints,
+        runs.weight_starts,
+        runs.weights,
         w.transforms,
-        translation_m,
-        vertices_m,
+        w.posed,
     )
+    _unsort(w.posed, layout.order, translation_m, vertices_m)
     vertex_normals(vertices_m, avatar.topology.faces, normals)
 
 
