@@ -1,0 +1,1 @@
+"""Landmark networks, tracking and semantic features: from a picture to an Observation."""

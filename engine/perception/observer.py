@@ -16,7 +16,7 @@ from engine.perception.body import BodyTracker
 from engine.perception.face import FaceTracker
 from engine.perception.hands import HandTracker
 from engine.perception.networks import Networks
-from engine.types import Frame, Observation, PoseLandmarks
+from engine.types import Frame, HandLandmarks, Observation, PoseLandmarks
 
 T = TypeVar("T")
 
@@ -31,10 +31,12 @@ class Observer:
         self._right = HandTracker(networks, "right")
         self._pool = ThreadPoolExecutor(workers, "networks")
         self._pose: PoseLandmarks | None = None
+        self._hands: tuple[HandLandmarks | None, HandLandmarks | None] = (None, None)
 
     def reset(self) -> None:
         """Forget the person: the next frame starts with the detectors."""
         self._pose = None
+        self._hands = (None, None)
         for tracker in (self._face, self._body, self._left, self._right):
             tracker.reset()
 
@@ -48,15 +50,14 @@ class Observer:
             The observation, and the milliseconds of work of each tracker.
         """
         image, previous = frame.image, self._pose
-        (pose, body_ms), (left, left_ms), (right, right_ms), (face, face_ms) = (
-            await asyncio.gather(
-                self._submit(lambda: self._body.track(image)),
-                self._submit(lambda: self._left.track(image, previous)),
-                self._submit(lambda: self._right.track(image, previous)),
-                self._submit(lambda: self._face.track(image, previous)),
-            )
+        left_before, right_before = self._hands
+        (pose, body_ms), (left, left_ms), (right, right_ms), (face, face_ms) = await asyncio.gather(
+            self._submit(lambda: self._body.track(image)),
+            self._submit(lambda: self._left.track(image, previous, right_before)),
+            self._submit(lambda: self._right.track(image, previous, left_before)),
+            self._submit(lambda: self._face.track(image, previous)),
         )
-        self._pose = pose
+        self._pose, self._hands = pose, (left, right)
         height, width = image.shape[:2]
         observation = Observation(
             frame.index, frame.captured_at_ns, width, height, face, pose, left, right
