@@ -1,0 +1,1 @@
+"""Avatars over the wire: protocol and codecs, WebRTC server and client."""
