@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from engine.types import F32, I32
 
-RING_LIMIT = 24
-"""Most neighbours that one stencil may use."""
 FOLD_COSINE = 0.5
 """Neighbours whose normal turns further away (lips, eyelid margins) do not take part."""
 LARGEST_WEIGHT_SUM = 1.6
@@ -28,13 +26,16 @@ class Stencils:
     """M new vertices as linear combinations of old ones; rows sum to 1."""
 
     sources: I32
-    """(M, RING_LIMIT) old vertices; unused slots repeat the first."""
+    """(M, S) old vertices; unused slots repeat the first."""
     weights: F32
-    """(M, RING_LIMIT), 0 in unused slots."""
+    """(M, S), 0 in unused slots."""
 
     def apply(self, values: F32) -> F32:
         """Interpolate (V, C) values of the old vertices to (M, C)."""
-        return np.asarray(np.einsum("mk,mkc->mc", self.weights, values[self.sources]), np.float32)
+        result = np.zeros((len(self.sources), values.shape[1]), np.float32)
+        for source, weight in zip(self.sources.T, self.weights.T, strict=True):
+            result += weight[:, None] * values[source]
+        return result
 
 
 def curved_midpoints(edges: I32, faces: I32, vertices: F32, normals: F32) -> Stencils:
@@ -62,25 +63,32 @@ def curved_midpoints(edges: I32, faces: I32, vertices: F32, normals: F32) -> Ste
 
 
 def _edge_rings(edges: I32, faces: I32, count: int) -> tuple[I32, NDArray[np.bool_]]:
-    """The two ends of each edge followed by their neighbours, padded to RING_LIMIT."""
-    rings = _neighbours(faces, count)
-    sources = np.repeat(edges[:, :1], RING_LIMIT, axis=1)
-    used = np.zeros(sources.shape, bool)
-    for row, (a, b) in enumerate(edges):
-        around = sorted((rings[a] | rings[b]) - {int(a), int(b)})[: RING_LIMIT - 2]
-        ring = [int(a), int(b), *around]
-        sources[row, : len(ring)] = ring
-        used[row, : len(ring)] = True
+    """The two ends of each edge followed by their neighbours, padded, and which slots count."""
+    rings, valence = _neighbours(faces, count)
+    a, b = edges.T
+    slot = np.arange(rings.shape[1])
+    around_a, around_b = rings[a], rings[b]
+    used_a = (slot < valence[a][:, None]) & (around_a != b[:, None])
+    common = (around_b[:, :, None] == np.where(used_a, around_a, -1)[:, None, :]).any(axis=2)
+    used_b = (slot < valence[b][:, None]) & (around_b != a[:, None]) & ~common
+    used = np.concatenate([np.ones_like(edges, bool), used_a, used_b], axis=1)
+    sources = np.where(used, np.concatenate([edges, around_a, around_b], axis=1), a[:, None])
+    packed = np.argsort(~used, axis=1, kind="stable")[:, : int(used.sum(axis=1).max())]
+    sources, used = (np.take_along_axis(table, packed, axis=1) for table in (sources, used))
     return np.asarray(sources, np.int32), used
 
 
-def _neighbours(faces: I32, count: int) -> list[set[int]]:
-    rings: list[set[int]] = [set() for _ in range(count)]
-    for a, b, c in faces.tolist():
-        rings[a].update((b, c))
-        rings[b].update((a, c))
-        rings[c].update((a, b))
-    return rings
+def _neighbours(faces: I32, count: int) -> tuple[I32, NDArray[np.int64]]:
+    """(V, largest valence) neighbours of each vertex, padded, and (V,) how many there are."""
+    directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
+    directed = np.concatenate([directed, directed[:, ::-1]])
+    keys = np.unique(directed[:, 0] << 32 | directed[:, 1])
+    vertex, neighbour = keys >> 32, keys & 0xFFFFFFFF
+    valence = np.bincount(vertex, minlength=count)
+    first = np.cumsum(valence) - valence
+    rings = np.zeros((count, int(valence.max())), np.int32)
+    rings[vertex, np.arange(len(vertex)) - first[vertex]] = neighbour
+    return rings, valence
 
 
 def _quadratic_weights(offsets: F32, normal: F32, used: NDArray[np.bool_]) -> NDArray[np.float64]:
