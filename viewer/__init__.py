@@ -1,0 +1,1 @@
+"""The desktop viewer, snapshots, the headless viewer and (in ``web/``) the browser viewer."""

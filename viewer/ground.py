@@ -112,9 +112,9 @@ class GroundDrawer:
         self._framebuffer.clear()
         self._shadow_program["floor_centre"] = floor_centre
         self._context.enable_only(moderngl.BLEND)
-        self._context.blend_equation = moderngl.MAX
+        self._context.blend_equation = (moderngl.MAX, moderngl.MAX)
         caster.render()
-        self._context.blend_equation = moderngl.FUNC_ADD
+        self._context.blend_equation = (moderngl.FUNC_ADD, moderngl.FUNC_ADD)
         self._texture.build_mipmaps()
 
     def draw(
@@ -132,7 +132,7 @@ class GroundDrawer:
         self._program["grid"] = float(grid)
         self._texture.use(0)
         self._context.enable_only(moderngl.DEPTH_TEST | moderngl.BLEND)
-        self._context.blend_func = moderngl.DEFAULT_BLENDING
+        self._context.blend_func = (moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA)
         self._quad.render(moderngl.TRIANGLE_STRIP)
 
     def release(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.rendering.projection import projection_matrix
-from engine.types import F32, Camera
+from engine.types import F32, F64, Camera
 
 FIELD_OF_VIEW_DEG = 30.0
 """Vertical. A portrait lens: a wider one makes noses long."""
@@ -126,6 +126,6 @@ def fit(
     return replace(camera, distance=min(max(distance, NEAREST_M), FARTHEST_M))
 
 
-def _vector(values: F32) -> Vector:
+def _vector(values: F32 | F64) -> Vector:
     x, y, z = (float(value) for value in values)
     return x, y, z

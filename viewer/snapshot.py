@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -67,6 +66,6 @@ def save_png(picture: U8, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
             Image.fromarray(picture).save(part, format="PNG")
-        os.replace(part.name, path)
+        Path(part.name).replace(path)
     except OSError as error:
         raise AvatarError(f"the picture {path} cannot be written: {error.strerror}") from error
