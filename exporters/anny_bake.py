@@ -48,7 +48,7 @@ def bake(path: Path, progress: Progress | None = None) -> None:
     report("baking the body", 0.7)
     arrays = bake_arrays(model)
     report("writing the body", 0.85)
-    _write_atomically(path, arrays)
+    write_arrays(path, arrays)
     report("the body is baked", 1.0)
 
 
@@ -177,7 +177,8 @@ def _numpy(tensor: Any) -> Array:
     return np.asarray(tensor.detach().cpu().numpy())
 
 
-def _write_atomically(path: Path, arrays: dict[str, Array]) -> None:
+def write_arrays(path: Path, arrays: dict[str, Array]) -> None:
+    """Write the arrays as one compressed file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
     temporary = Path(name)

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rigs import random_state, sphere
+
+from engine.avatar.anny import FILE_NAME, PART_NAMES, BodyModel
+from engine.avatar.topology import Region
+from engine.body.blend_skinning import Poser
+from engine.fusion.copy_paste import build_topology, fuse
+from engine.fusion.normals import vertex_normals
+from engine.fusion.stitching import boundary_edges, edge_keys, retriangulate, split_edges
+from engine.fusion.subdivision import curved_midpoints
+from engine.types import Identity, Phenotypes
+
+
+def directed_edges(faces):
+    return faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+
+
+def assert_closed(faces):
+    """Every edge has exactly two faces, which run along it in opposite directions."""
+    edges = directed_edges(faces)
+    _, count = np.unique(edge_keys(edges), return_counts=True)
+    assert (count == 2).all()
+    assert len(np.unique(edges, axis=0)) == len(edges)
+
+
+def areas(vertices, faces):
+    a, b, c = np.moveaxis(vertices[faces].astype(np.float64), 1, 0)
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def volume(vertices, faces):
+    a, b, c = np.moveaxis(vertices[faces].astype(np.float64), 1, 0)
+    return np.einsum("fi,fi->", a, np.cross(b, c)) / 6
+
+
+@pytest.fixture(scope="module")
+def body(model_cache):
+    return BodyModel.load(model_cache.path(FILE_NAME))
+
+
+@pytest.fixture(scope="module")
+def fusion_map(body):
+    return build_topology(body)
+
+
+@pytest.fixture(scope="module")
+def avatar(body, fusion_map):
+    return fuse(body, fusion_map, Identity(version=4))
+
+
+def stitched_sphere(dense):
+    vertices, faces = sphere(14, 16)
+    edges, splits = split_edges(faces, dense(vertices[faces].mean(axis=1)))
+    points = np.concatenate([vertices, vertices[edges].mean(axis=1)])
+    splits = np.where(splits >= 0, splits + len(vertices), -1).astype(np.int32)
+    return vertices, faces, points, retriangulate(faces, splits, points)
+
+
+@pytest.mark.parametrize(
+    "dense",
+    [
+        lambda centre: centre[:, 2] > 0.1,
+        lambda centre: centre[:, 1] > 0.2,
+        lambda centre: np.abs(centre[:, 0]) < 0.05,
+        lambda centre: np.arange(len(centre)) % 5 == 0,
+        lambda centre: np.ones(len(centre), bool),
+    ],
+)
+def test_stitching_keeps_a_closed_mesh_closed(dense):
+    """Whatever is made denser; the straight middles change neither area nor volume."""
+    vertices, faces, points, mesh = stitched_sphere(dense)
+    assert_closed(mesh.faces)
+    assert set(mesh.faces.ravel()) == set(range(len(points)))
+    children = np.bincount(mesh.parents, weights=areas(points, mesh.faces))
+    np.testing.assert_allclose(children, areas(vertices, faces), rtol=1e-4)
+    np.testing.assert_allclose(volume(points, mesh.faces), volume(vertices, faces), rtol=1e-5)
+
+
+def test_corners_and_faces_tell_the_same():
+    _, faces, _, mesh = stitched_sphere(lambda centre: centre[:, 2] > 0)
+    own = mesh.corners < 3
+    picked = np.take_along_axis(
+        faces[mesh.parents], np.minimum(mesh.corners, 2).astype(int), axis=1
+    )
+    np.testing.assert_array_equal(mesh.faces[own], picked[own])
+
+
+def test_new_vertices_lie_on_the_curved_surface():
+    """On a sphere the quadratic fit leaves a small part of the sagitta of straight middles."""
+    radius = 0.3
+    vertices, faces = sphere(24, 24, radius)
+    normals = np.zeros_like(vertices)
+    vertex_normals(vertices, faces, normals)
+    edges, _ = split_edges(faces, np.abs(vertices[faces].mean(axis=1)[:, 1]) < 0.2)
+    stencils = curved_midpoints(edges, faces, vertices, normals)
+    np.testing.assert_allclose(stencils.weights.sum(axis=1), 1, atol=1e-5)
+    curved = radius - np.linalg.norm(stencils.apply(vertices), axis=1)
+    straight = radius - np.linalg.norm(vertices[edges].mean(axis=1), axis=1)
+    assert np.abs(curved).mean() < 0.1 * straight.mean()
+
+
+def test_stencils_reproduce_linear_functions(body, fusion_map):
+    """Their rows sum to one and they move with the body: an affine map commutes with them."""
+    rng = np.random.default_rng(0)
+    matrix, offset = rng.normal(size=(3, 3)), rng.normal(size=3)
+    moved = (body.template_m @ matrix + offset).astype(np.float32)
+    expected = fusion_map.stencils.apply(body.template_m) @ matrix + offset
+    np.testing.assert_allclose(fusion_map.stencils.apply(moved), expected, atol=1e-5)
+
+
+def test_the_fused_mesh_is_watertight(avatar):
+    assert_closed(avatar.topology.faces)
+    assert len(boundary_edges(avatar.topology.faces)) == 0
+
+
+def test_every_seam_edge_joins_the_patch_to_the_body(avatar):
+    faces, regions = avatar.topology.faces, avatar.topology.regions
+    seam = avatar.topology.seam_edges
+    assert (regions[seam] == Region.SEAM).all()
+    keys = edge_keys(directed_edges(faces)).reshape(-1, 3)
+    on_seam = np.isin(keys, edge_keys(seam))
+    _, count = np.unique(keys[on_seam], return_counts=True)
+    assert len(count) == len(seam)
+    assert (count == 2).all()
+
+
+def test_the_seam_is_closed_loops_around_face_eyes_and_mouth(avatar):
+    following = dict(avatar.topology.seam_edges.tolist())
+    assert len(following) == len(avatar.topology.seam_edges)
+    loops = []
+    while following:
+        first = vertex = next(iter(following))
+        length = 0
+        while vertex in following:
+            vertex = following.pop(vertex)
+            length += 1
+        assert vertex == first
+        loops.append(length)
+    assert len(loops) == 4
+
+
+def test_every_vertex_is_used_and_no_two_coincide_along_the_seam(avatar):
+    assert set(avatar.topology.faces.ravel()) == set(range(len(avatar.rest_vertices_m)))
+    seam = np.unique(avatar.topology.seam_edges)
+    points = avatar.rest_vertices_m[seam]
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+    np.fill_diagonal(distance, 1)
+    assert distance.min() > 1e-5
+
+
+@pytest.mark.parametrize(
+    "phenotypes",
+    [
+        Phenotypes(),
+        Phenotypes(gender=0, age=1),
+        Phenotypes(gender=1, weight=1),
+        Phenotypes(age=0.2),
+    ],
+)
+def test_no_triangle_collapses_or_turns_over(body, fusion_map, phenotypes):
+    """Each child of a patch or strip triangle faces the way its parent does."""
+    avatar = fuse(body, fusion_map, Identity(phenotypes=phenotypes))
+    vertices, faces = avatar.rest_vertices_m, avatar.topology.faces
+    assert areas(vertices, faces).min() > 1e-11
+    a, b, c = np.moveaxis(vertices[faces], 1, 0)
+    normal = np.cross(b - a, c - a)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    vertex = np.zeros_like(body.template_m)
+    vertex_normals(vertices[: len(vertex)], body.faces, vertex)
+    inherited = np.concatenate([vertex, fusion_map.stencils.apply(vertex)])
+    changed = (faces >= len(vertex)).any(axis=1)
+    agreement = np.einsum("fi,fi->f", normal, inherited[faces].sum(axis=1))
+    assert (agreement[changed] > 0).mean() > 0.999
+
+
+def test_annys_vertices_keep_their_numbers_and_places(body, avatar, fusion_map):
+    rest = body.shape(Phenotypes())
+    assert fusion_map.body_vertex_count == len(rest.vertices_m)
+    np.testing.assert_array_equal(avatar.rest_vertices_m[: len(rest.vertices_m)], rest.vertices_m)
+    np.testing.assert_array_equal(avatar.joints_m, rest.joints_m)
+    assert avatar.identity_version == 4
+
+
+def test_the_patch_covers_the_face_and_nothing_else(body, avatar):
+    regions = avatar.topology.regions
+    eye = avatar.joints_m[body.joint_names.index("eye.L")]
+    patch = avatar.rest_vertices_m[regions == Region.FACE]
+    nose_tip = avatar.rest_vertices_m[
+        np.argmax(
+            np.where(avatar.rest_vertices_m[:, 1] > eye[1] - 0.08, avatar.rest_vertices_m[:, 2], -1)
+        )
+    ]
+    assert np.linalg.norm(patch - nose_tip, axis=1).min() < 1e-6
+    spared = [
+        PART_NAMES.index(n) for n in ("body", "eye_front.L", "eye_front.R", "tongue", "hand.L")
+    ]
+    untouched = np.unique(body.faces[np.isin(body.face_parts, spared)])
+    assert (regions[untouched] != Region.FACE).all()
+    assert (regions == Region.FACE).sum() > 5000
+
+
+def test_the_drawn_mesh_is_the_same_surface(avatar):
+    topology = avatar.topology
+    np.testing.assert_array_equal(topology.render_vertices[topology.render_faces], topology.faces)
+    assert topology.render_uvs.min() >= 0 and topology.render_uvs.max() <= 1
+
+
+def test_the_seam_holds_in_every_pose_and_expression(body, avatar):
+    """The strip neither opens nor stretches: seam edges keep their length within the skin's."""
+    poser = Poser(avatar)
+    seam = avatar.topology.seam_edges
+
+    def lengths(vertices):
+        return np.linalg.norm(vertices[seam[:, 0]] - vertices[seam[:, 1]], axis=1)
+
+    at_rest = lengths(avatar.rest_vertices_m)
+    for seed in range(3):
+        state = random_state(len(avatar.parents), seed, spread=0.2)
+        posed = lengths(poser.pose(state).vertices_m)
+        assert (posed < at_rest + 0.02).all()
+
+
+def test_expressions_reach_what_they_name(body, avatar):
+    from engine.types import ARKIT_NAMES
+
+    vertex = np.repeat(np.arange(len(avatar.rest_vertices_m)), np.diff(avatar.morph_starts))
+
+    def moved(name):
+        entries = avatar.morph_actions == ARKIT_NAMES.index(name)
+        return vertex[entries], avatar.morph_offsets_m[entries]
+
+    new, offsets = moved("jawOpen")
+    assert offsets[:, 1].min() < -0.01
+    assert (new >= len(body.template_m)).any()
+    left, _ = moved("eyeBlinkLeft")
+    right, _ = moved("eyeBlinkRight")
+    assert avatar.rest_vertices_m[left, 0].mean() > 0.02
+    assert avatar.rest_vertices_m[right, 0].mean() < -0.02
