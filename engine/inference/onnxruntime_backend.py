@@ -9,7 +9,7 @@ import onnxruntime
 
 from engine.errors import AvatarError, ModelFileError
 from engine.inference.catalog import IMAGE, Network
-from engine.inference.session import BackendName, Precision
+from engine.inference.session import BackendName, Precision, fill
 from engine.inference.store import CURE, ModelStore
 from engine.types import F32
 
@@ -42,8 +42,7 @@ class OnnxRuntimeSession:
 
     def __call__(self, image: F32) -> tuple[F32, ...]:
         """Run the network; the returned arrays are overwritten by the next call."""
-        if image is not self.image:
-            np.copyto(self.image, image)
+        fill(self.image, image)
         self._session.run_with_iobinding(self._binding)
         return self._outputs
 

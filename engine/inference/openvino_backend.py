@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ import openvino as ov
 
 from engine.errors import ModelFileError
 from engine.inference.catalog import Network
-from engine.inference.session import BackendName, Precision
-from engine.inference.store import COMPILED_FOLDER, CURE, ModelStore
+from engine.inference.compiled import CompiledCache
+from engine.inference.session import BackendName, Precision, fill
+from engine.inference.store import CURE, ModelStore
 from engine.types import F32
 
 
@@ -39,8 +42,7 @@ class OpenVinoSession:
 
     def __call__(self, image: F32) -> tuple[F32, ...]:
         """Run the network; the returned arrays are overwritten by the next call."""
-        if image is not self.image:
-            np.copyto(self.image, image)
+        fill(self.image, image)
         self._request.infer()
         return self._outputs
 
@@ -61,15 +63,29 @@ def open_network(
         "INFERENCE_PRECISION_HINT": precision,
         # Pinned, every one-thread session would sit on the first core.
         "ENABLE_CPU_PINNING": False,
-        "CACHE_DIR": str(store.folder / COMPILED_FOLDER),
     }
     try:
-        compiled = _core().compile_model(path, "CPU", options)
+        compiled = _load_or_compile(path, store, options)
     except RuntimeError as error:
         raise ModelFileError(
             f"OpenVINO cannot load {path} ({_first_line(error)}); {CURE}"
         ) from error
     return OpenVinoSession(network, compiled, precision)
+
+
+def _load_or_compile(path: Path, store: ModelStore, options: Mapping[str, Any]) -> Any:
+    """OpenVINO's own cache would load a damaged file and compute nonsense; ours has checksums."""
+    core = _core()
+    source = store.manifest()[path.name].sha256
+    device = core.get_property("CPU", "FULL_DEVICE_NAME")
+    recipe = f"OpenVINO {ov.__version__} on {device} with {sorted(options.items())} of {source}"
+    saved = CompiledCache(store, path.stem, recipe)
+    blob = saved.read()
+    if blob is not None:
+        return core.import_model(blob, "CPU", options)
+    compiled = core.compile_model(path, "CPU", options)
+    saved.write(compiled.export_model().getvalue())
+    return compiled
 
 
 @cache

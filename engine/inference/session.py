@@ -13,6 +13,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, Protocol, cast, get_args
 
+import numpy as np
+
 from engine.errors import AvatarError
 from engine.inference.catalog import find_network
 from engine.inference.store import ModelStore
@@ -47,6 +49,9 @@ class Session(Protocol):
         Args:
             image: (1, 3, H, W) in the catalogue's value range; ``session.image`` itself, or any
                 array that is copied there.
+
+        Raises:
+            ValueError: the picture has another shape.
 
         Returns:
             The outputs in the catalogue's order, with the catalogue's shapes. They are the
@@ -117,6 +122,19 @@ def choose_precision(asked: str = "auto") -> Precision:
         known = " or ".join(get_args(Precision))
         raise AvatarError(f"expected the inference precision {known}, found {asked}")
     return cast("Precision", asked)
+
+
+def fill(target: F32, image: F32) -> None:
+    """Copy a picture into a session's input, unless it is that input.
+
+    Raises:
+        ValueError: the picture has another shape; numpy would broadcast it.
+    """
+    if image is target:
+        return
+    if image.shape != target.shape:
+        raise ValueError(f"expected a picture of shape {target.shape}, found {image.shape}")
+    np.copyto(target, image)
 
 
 def _prefers_openvino() -> bool:

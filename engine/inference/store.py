@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,6 @@ from engine.inference.catalog import NETWORKS
 
 BODY_FILE = anny.FILE_NAME
 CACHE_VARIABLE = "SARS_CACHE"
-COMPILED_FOLDER = "openvino"
-"""What OpenVINO compiled, which loads several times faster than the networks themselves."""
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 CURE = "run `sars setup` to fetch and rebuild it"
@@ -49,6 +47,33 @@ class Record:
     sha256: str
     size: int
     mtime_ns: int
+
+    @staticmethod
+    def of(path: Path, recipe: str) -> Record:
+        """The record of a file as it is now."""
+        stat = path.stat()
+        return Record(recipe, sha256_of(path), stat.st_size, stat.st_mtime_ns)
+
+    @staticmethod
+    def parse(entry: Any) -> Record:
+        """A record out of JSON.
+
+        Raises:
+            LookupError, TypeError, ValueError: the entry is not a record.
+        """
+        names = (field.name for field in fields(Record))
+        recipe, sha256, size, mtime_ns = (entry[name] for name in names)
+        return Record(str(recipe), str(sha256), int(size), int(mtime_ns))
+
+    def holds_for(self, path: Path) -> bool:
+        """Whether the file is unchanged.
+
+        It is read again only where its size is the same and its time is not: start-up is short.
+        """
+        stat = path.stat()
+        if stat.st_size != self.size:
+            return False
+        return stat.st_mtime_ns == self.mtime_ns or sha256_of(path) == self.sha256
 
 
 def sha256_of(path: Path) -> str:
@@ -81,7 +106,7 @@ class ModelStore:
             if path.stat().st_size > MAX_MANIFEST_BYTES:
                 raise ValueError("it is too long")
             entries = json.loads(path.read_text())
-            return {str(name): _record(entry) for name, entry in entries.items()}
+            return {str(name): Record.parse(entry) for name, entry in entries.items()}
         except (LookupError, ValueError, TypeError, AttributeError, OSError) as error:
             raise ModelFileError(f"the manifest {path} is damaged ({error}); {CURE}") from error
 
@@ -110,7 +135,7 @@ class ModelStore:
             raise ModelFileError(f"the model {name} is not in {self.folder}; {CURE}")
         if record.recipe != REQUIRED.get(name):
             raise ModelFileError(f"the model {path} was made by another version; {CURE}")
-        if not _is_unchanged(path, record):
+        if not record.holds_for(path):
             raise ModelFileError(f"the model {path} is damaged (its checksum differs); {CURE}")
         return path
 
@@ -121,9 +146,7 @@ class ModelStore:
 
     def record(self, name: str) -> None:
         """Enter a required file that has just been finished into the manifest."""
-        path = self.folder / name
-        stat = path.stat()
-        record = Record(REQUIRED[name], sha256_of(path), stat.st_size, stat.st_mtime_ns)
+        record = Record.of(self.folder / name, REQUIRED[name])
         records = {**self.manifest(), name: record}
         entries = {name: asdict(entry) for name, entry in sorted(records.items())}
         write_atomically(self.folder / MANIFEST, json.dumps(entries, indent=1).encode())
@@ -132,7 +155,7 @@ class ModelStore:
         path = self.folder / name
         if record is None or record.recipe != REQUIRED[name] or not path.is_file():
             return False
-        return _is_unchanged(path, record)
+        return record.holds_for(path)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -146,17 +169,3 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _is_unchanged(path: Path, record: Record) -> bool:
-    """Read again only where size or time differ from what set-up left: start-up must be short."""
-    stat = path.stat()
-    if stat.st_size != record.size:
-        return False
-    return stat.st_mtime_ns == record.mtime_ns or sha256_of(path) == record.sha256
-
-
-def _record(entry: Any) -> Record:
-    return Record(
-        str(entry["recipe"]), str(entry["sha256"]), int(entry["size"]), int(entry["mtime_ns"])
-    )
