@@ -15,21 +15,27 @@ from engine.body.residuals import directions, empty_targets, lay_out, pull_angle
 from engine.types import F64, I32, Camera, Observation
 
 COLD_ITERATIONS = 20
-MEND_ITERATIONS = 8
-TOLERANCE = 2e-3
+WARM_TOLERANCE = 2e-3
+"""A tracked frame stops when a step gains less than this share of the cost."""
+COLD_TOLERANCE = 1e-9
 UPRIGHT_SIGMA = 0.6
 SEEN = 0.1
 """Trust from which on a landmark may seed a limb."""
-STUCK_COSINE = 0.4
-"""A bone that points more than 66 degrees away from where it is seen is in a wrong minimum."""
+UNBOUND = 1e3
+"""So many frames after the last one, the last one says nothing."""
+CLEARLY = 0.9
+"""A new start must cost less than this share of the old pose to replace it."""
 _UP = np.array([0.0, 1.0, 0.0])
-_PAIRS = [(a, b) for a, b, _ in BODY_SEGMENTS]
 LIMBS = [
     (limb, side, [limb.landmarks[k] + s for k in range(3)])
     for limb in (ARM, LEG)
     for s, side in enumerate(SIDES)
 ]
-_LIMB_SEGMENTS = [[_PAIRS.index((r[0], r[1])), _PAIRS.index((r[1], r[2]))] for *_, r in LIMBS]
+
+_PAIRS = [(a, b) for a, b, _ in BODY_SEGMENTS]
+_LIMB_SEGMENTS = [_PAIRS.index((r[k], r[k + 1])) for *_, r in LIMBS for k in (0, 1)]
+_SEEN_WEIGHT = 9.0
+"""Squared weight, per square radian, of a bone whose ends are at least half trusted."""
 
 
 class BodyProblem:
@@ -69,6 +75,11 @@ class BodyProblem:
         """(J, 3) global joint positions."""
         return np.asarray(self._work.positions_m)
 
+    @property
+    def landmarks_m(self) -> F64:
+        """(33, 3) BlazePose's points on the present pose."""
+        return np.asarray(self._work.points_m[:BODY_POINTS])
+
     def relax(self) -> None:
         """A relaxed person standing upright in front of the camera."""
         self._work.angles[:] = self.model.column("habit")
@@ -101,7 +112,7 @@ class BodyProblem:
         self._aim(head)
 
     def measure(self, seen: Observation, trust: F64, camera: Camera, head: HeadPose | None) -> None:
-        """Fill the targets. Segment lengths are the model's own in its present pose.
+        """Fill the targets; pixels weigh what they are worth at the present pose's depth.
 
         Args:
             seen: has a pose.
@@ -124,7 +135,6 @@ class BodyProblem:
         measured.measure_pose(targets, self._residuals, seen.pose, trust, belief, weight)
         for side, hand in hands.items():
             measured.measure_palm(targets, side, hand, belief[side], weight)
-        _, targets.segment_lengths_m[:] = directions(work.points_m, self._residuals.segments)
         self._aim(head)
 
     def _aim(self, head: HeadPose | None) -> None:
@@ -136,10 +146,10 @@ class BodyProblem:
             turned = np.asarray(rotation, np.float64)
             measured.measure_head(self._targets, turned, head.confidence)
 
-    def solve(self, iterations: int) -> tuple[float, int]:
+    def solve(self, iterations: int, tolerance: float = WARM_TOLERANCE) -> tuple[float, int]:
         """Minimise from the present pose; returns (cost, steps tried)."""
         cost, tried = solve(
-            self.model.chain, self._residuals, self._targets, self._work, iterations, TOLERANCE
+            self.model.chain, self._residuals, self._targets, self._work, iterations, tolerance
         )
         return float(cost), int(tried)
 
@@ -154,20 +164,20 @@ class BodyProblem:
         self._work.base[:] = torso_rotation(self._rest_points[:BODY_POINTS], world, trust)
         self._work.angles[:3] = 0.0
         self.pose()
-        self._seed_limbs(world, trust, [True] * len(LIMBS))
+        self._seed_limbs(world, trust)
         self.pose()
         points, px = self._work.points_m[:BODY_POINTS], seen.pose.points_px[:, :2]
         weights = np.maximum(trust, 1e-3)
         self._work.angles[:3] = translation(points, px.astype(np.float64), weights, camera)
-        self.expect(1e3)
+        self.expect(UNBOUND)
         self.measure(seen, trust, camera, head)
-        return self.solve(COLD_ITERATIONS)[1]
+        return self.solve(COLD_ITERATIONS, COLD_TOLERANCE)[1]
 
-    def _seed_limbs(self, world: F64, trust: F64, chosen: list[bool]) -> None:
-        """Inverse kinematics for the chosen limbs that are seen; others keep their angles."""
+    def _seed_limbs(self, world: F64, trust: F64) -> None:
+        """Inverse kinematics for the limbs that are seen; others keep their angles."""
         angles = self._work.angles
-        for (limb, side, rows), wanted in zip(LIMBS, chosen, strict=True):
-            if not wanted or trust[rows].min() < SEEN:
+        for limb, side, rows in LIMBS:
+            if trust[rows].min() < SEEN:
                 continue
             parent = self._work.rotations[self._rest.names.index(limb.carrier + side)]
             bones = np.diff(world[rows], axis=0)
@@ -175,40 +185,48 @@ class BodyProblem:
             for name, value in found.items():
                 n = self.model.index[name]
                 angles[n] = np.clip(value, self._targets.lower[n], self._targets.upper[n])
-            for name in limb.ends:
-                angles[self.model.index[name + side]] = 0.0
 
-    def mend(self, seen: Observation, trust: F64, cost: float) -> int:
-        """Set limbs anew that point far from where they are seen, if that explains more.
+    def reconsider(
+        self, seen: Observation, trust: F64, camera: Camera, head: HeadPose | None
+    ) -> tuple[int, bool]:
+        """Start again from nothing; keep that only where it explains the frame clearly better.
 
-        Args:
-            seen: has a pose.
-            trust: (33,) of the pose's landmarks.
-            cost: of the present pose.
+        Both poses are refined without the pull of the last frame, so neither is favoured.
+
+        Returns:
+            The steps tried, and whether the new start was kept.
         """
-        assert seen.pose is not None
-        stuck = self._stuck_limbs()
-        if not any(stuck):
-            return 0
-        before = self._work.angles.copy()
-        self._seed_limbs(seen.pose.world_m.astype(np.float64), trust, stuck)
-        better, tried = self.solve(MEND_ITERATIONS)
-        if better > cost:
-            self._work.angles[:] = before
-            self.pose()
-        return tried
+        self.expect(UNBOUND)
+        cost, tried = self.solve(COLD_ITERATIONS, COLD_TOLERANCE)
+        angles, base = self.angles.copy(), self.base.copy()
+        more = self.start(seen, trust, camera, head)
+        if self.solve(0)[0] < CLEARLY * cost:
+            return tried + more, True
+        self.angles[:], self.base[:] = angles, base
+        self.pose()
+        return tried + more, False
 
-    def _stuck_limbs(self) -> list[bool]:
+    def disagreement(self) -> tuple[float, float]:
+        """Angles in radians between fitted and seen segments.
+
+        Returns:
+            The weighted root mean square over all, and the largest of a limb's bone that is seen.
+        """
         point_jacobians(self.model.chain, self._residuals, self._work)
-        fitted, _ = directions(self._work.points_m, self._residuals.segments)
-        agreement = np.einsum("sk,sk->s", fitted, self._targets.segment_directions)
-        wrong = (agreement < STUCK_COSINE) & (self._targets.segment_weights > 2.0)
-        return [bool(wrong[rows].any()) for rows in _LIMB_SEGMENTS]
+        count = len(BODY_SEGMENTS)
+        fitted = directions(self._work.points_m, self._residuals.segments[:count])
+        weights = self._targets.segment_weights[:count] ** 2
+        cosines = np.einsum("sk,sk->s", fitted, self._targets.segment_directions[:count])
+        # For a unit vector |u - d|^2 = 2 (1 - cos).
+        mean = (weights * 2.0 * (1.0 - cosines)).sum() / max(float(weights.sum()), 1e-9)
+        seen = weights[_LIMB_SEGMENTS] > _SEEN_WEIGHT
+        worst = np.where(seen, cosines[_LIMB_SEGMENTS], 1.0).min()
+        return float(np.sqrt(mean)), float(np.arccos(np.clip(worst, -1.0, 1.0)))
 
     def distance_m(self, seen: Observation, trust: F64, camera: Camera) -> float:
         """Weighted median distance between landmarks and the present pose, at their depth."""
         assert seen.pose is not None
-        points = self._work.points_m[:BODY_POINTS]
+        points = self.landmarks_m
         depth = np.maximum(-points[:, 2], 0.05)
         u = camera.cx + camera.focal_px * points[:, 0] / depth
         v = camera.cy - camera.focal_px * points[:, 1] / depth

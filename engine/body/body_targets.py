@@ -106,7 +106,7 @@ def measure_pose(
     targets.point_weights[:BODY_POINTS] = root * pixel_weight
     count = len(BODY_SEGMENTS)
     ends = residuals.segments[:count]
-    targets.segment_directions[:count], _ = directions(pose.world_m.astype(np.float64), ends)
+    targets.segment_directions[:count] = directions(pose.world_m.astype(np.float64), ends)
     targets.segment_weights[:count] = root[ends[:, 0]] * root[ends[:, 1]] / _SIGMAS
 
 
@@ -143,7 +143,7 @@ def measure_palm(
     start = len(BODY_SEGMENTS) + len(_PALM_PAIRS) * (side == "right")
     own = slice(start, start + len(_PALM_PAIRS))
     pairs = np.array([(PALM[a], PALM[b]) for a, b in _PALM_PAIRS])
-    targets.segment_directions[own], _ = directions(hand.world_m.astype(np.float64), pairs)
+    targets.segment_directions[own] = directions(hand.world_m.astype(np.float64), pairs)
     targets.segment_weights[own] = trust / PALM_DIRECTION_SIGMA
 
 

@@ -83,8 +83,6 @@ class Targets(NamedTuple):
     """(P,): per pixel."""
     segment_directions: F64
     """(S, 3) unit."""
-    segment_lengths_m: F64
-    """(S,): the model's own lengths, so that only directions are compared."""
     segment_weights: F64
     """(S,): per radian."""
     aim_directions: F64
@@ -300,16 +298,24 @@ def _add_point(x, px, weight, camera, information, pull):  # type: ignore[no-unt
 
 @njit(cache=True, nogil=True)
 def _add_direction(vector, target, weight, information, pull):  # type: ignore[no-untyped-def]
-    """A vector that should equal ``target``: fills A and b, returns the robust cost."""
-    squared = 0.0
+    """A vector that should point along the unit ``target``: fills A and b, returns the cost.
+
+    With u = vector / |vector| the residual is u - target, and du = (1 - u u^T) dvector / |vector|.
+    """
+    length = max(np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2), 1e-4)
+    along, squared = 0.0, 0.0
     for i in range(3):
-        pull[i] = (vector[i] - target[i]) * weight
-        squared += pull[i] * pull[i]
-    cost, k = _robust(squared)
-    information[:] = 0.0
+        u = vector[i] / length
+        along += u * target[i]
+        squared += (u - target[i]) ** 2
+    cost, k = _robust(squared * weight * weight)
+    scale = k * weight * weight / length
     for i in range(3):
-        information[i, i] = k * weight * weight
-        pull[i] *= k * weight
+        u = vector[i] / length
+        pull[i] = scale * (u * along - target[i])
+        for j in range(3):
+            information[i, j] = -scale / length * u * vector[j] / length
+        information[i, i] += scale / length
     return cost
 
 
@@ -356,14 +362,12 @@ def linearize(chain, residuals, targets, work, angles, hessian, gradient):  # ty
     for s in range(len(residuals.segments)):
         if targets.segment_weights[s] > 0.0:
             a, b = residuals.segments[s, 0], residuals.segments[s, 1]
-            scale, active = 1.0 / targets.segment_lengths_m[s], residuals.segment_active[s]
+            active = residuals.segment_active[s]
             for i in range(3):
-                vector[i] = (work.points_m[b, i] - work.points_m[a, i]) * scale
+                vector[i] = work.points_m[b, i] - work.points_m[a, i]
                 for k in range(1, active[0] + 1):
                     n = active[k]
-                    work.difference[i, n] = scale * (
-                        work.jacobians[b, i, n] - work.jacobians[a, i, n]
-                    )
+                    work.difference[i, n] = work.jacobians[b, i, n] - work.jacobians[a, i, n]
             weight, target = targets.segment_weights[s], targets.segment_directions[s]
             cost += _add_direction(vector, target, weight, information, pull)
             _accumulate(work.difference, active, information, pull, hessian, gradient)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.body.gauss_newton import allocate, solve
+from engine.body.gauss_newton import allocate, forward_kinematics, point_jacobians, solve
 from engine.body.joint_angles import AngleModel, RestJoints, hand_joints, hand_model
 from engine.body.landmark_embedding import PointSet
 from engine.body.residuals import directions, empty_targets, lay_out, pull_angles
@@ -91,6 +91,31 @@ class HandFitter:
         """(20, 3, 3) global rotations of wrist and finger bones."""
         return np.asarray(self._work.rotations)
 
+    @property
+    def positions_m(self) -> F64:
+        """(20, 3) global positions of wrist and finger joints."""
+        return np.asarray(self._work.positions_m)
+
+    @property
+    def landmarks_m(self) -> F64:
+        """(21, 3) MediaPipe's points on the present pose."""
+        return np.asarray(self._work.points_m)
+
+    def pose(self, palm: Palm) -> None:
+        """Joints and landmarks of the present angles below a palm."""
+        work, chain = self._work, self._model.chain
+        work.base[:] = palm.rotation
+        chain.offsets_m[0] = palm.position_m
+        forward_kinematics(
+            chain, work.angles, work.base, work.rotations, work.positions_m, work.term_omegas
+        )
+        point_jacobians(chain, self._residuals, work)
+
+    @property
+    def model(self) -> AngleModel:
+        """The chain and its 21 angles."""
+        return self._model
+
     def fit(
         self, hand: HandLandmarks | None, palm: Palm, camera: Camera, frames: float, cold: bool
     ) -> None:
@@ -131,9 +156,8 @@ class HandFitter:
         targets, rows = self._targets, list(PALM)
         world = hand.world_m.astype(np.float64)
         turn = palm.rotation @ align(world[rows], self._rest_points[rows])
-        seen, _ = directions(world, self._residuals.segments)
+        seen = directions(world, self._residuals.segments)
         targets.segment_directions[:] = seen @ turn.T
-        _, targets.segment_lengths_m[:] = directions(self._rest_points, self._residuals.segments)
         targets.segment_weights[:] = 1.0 / DIRECTION_SIGMA
         depth = max(-float(palm.position_m[2]), 0.1)
         posed = self._rest_points[rows] @ palm.rotation.T + palm.position_m

@@ -25,20 +25,16 @@ class Limb:
     swing: tuple[str, str]
     twist: str
     hinge: str
-    ends: tuple[str, ...]
-    """Angles beyond the hinge that start again from zero."""
     landmarks: tuple[int, int, int]
 
 
 ARM = Limb(
     "shoulder01", ("upperarm01", "lowerarm01", "wrist"),
-    ("arm_raise", "arm_forward"), "arm_twist", "elbow",
-    ("forearm_twist", "wrist_bend", "wrist_deviate"), (11, 13, 15),
+    ("arm_raise", "arm_forward"), "arm_twist", "elbow", (11, 13, 15),
 )  # fmt: skip
 LEG = Limb(
     "pelvis", ("upperleg01", "lowerleg01", "foot"),
-    ("leg_forward", "leg_out"), "leg_twist", "knee",
-    ("ankle_bend", "ankle_roll"), (23, 25, 27),
+    ("leg_forward", "leg_out"), "leg_twist", "knee", (23, 25, 27),
 )  # fmt: skip
 
 

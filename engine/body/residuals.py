@@ -84,7 +84,6 @@ def empty_targets(model: AngleModel, residuals: Residuals) -> Targets:
         points_px=np.zeros((points, 2)),
         point_weights=np.zeros(points),
         segment_directions=np.zeros((segments, 3)),
-        segment_lengths_m=np.ones(segments),
         segment_weights=np.zeros(segments),
         aim_directions=np.zeros((aims, 3)),
         aim_weights=np.zeros(aims),
@@ -97,11 +96,11 @@ def empty_targets(model: AngleModel, residuals: Residuals) -> Targets:
     )
 
 
-def directions(points_m: F64, segments: I32) -> tuple[F64, F64]:
-    """(S, 3) unit directions and (S,) lengths of segments between points (P, 3)."""
+def directions(points_m: F64, segments: I32) -> F64:
+    """(S, 3) unit directions of segments between points (P, 3)."""
     vectors = points_m[segments[:, 1]] - points_m[segments[:, 0]]
     lengths = np.maximum(np.sqrt(np.einsum("sk,sk->s", vectors, vectors)), 1e-4)
-    return vectors / lengths[:, None], lengths
+    return np.asarray(vectors / lengths[:, None])
 
 
 def pull_angles(targets: Targets, model: AngleModel, predicted: F64, frames: float) -> None:

@@ -24,7 +24,10 @@ WARM_ITERATIONS = 3
 JUMP_M = 0.35
 """Landmarks further than this from where the last pose has them: somebody else, or a cut."""
 POOR_M = 0.08
-"""A fit this bad is tried again from nothing."""
+POOR_RAD = 0.24
+POOR_BONE_RAD = 1.0
+"""A fit this bad, in place, in all directions or in that of one bone, is tried from nothing."""
+PATIENCE_FRAMES = 6
 FORGET_SECONDS = 1.5
 """After so long a loss the old pose is no start any more."""
 HOLD_PACE = 0.3
@@ -113,6 +116,7 @@ class BodyFitter:
         self._tracking = False
         self._confidence, self._lost_s = 0.0, 0.0
         self._clock_ns: int | None = None
+        self._patience = 0
 
     def fit(self, observation: Observation, head: HeadPose | None = None) -> BodyFit:
         """The pose that explains one frame.
@@ -163,9 +167,11 @@ class BodyFitter:
         else:
             body.expect(seconds * 30.0)
             body.measure(seen, trust, camera, head)
-            cost, iterations = body.solve(WARM_ITERATIONS)
-            iterations += body.mend(seen, trust, cost)
-            cold = self._retry(seen, trust, camera, head)
+            iterations = body.solve(WARM_ITERATIONS)[1]
+            if self._doubtful(seen, trust, camera):
+                more, cold = body.reconsider(seen, trust, camera, head)
+                iterations += more
+                self._patience = PATIENCE_FRAMES * self._doubtful(seen, trust, camera)
         body.pose()
         residual = body.distance_m(seen, trust, camera)
         self._tracking = True
@@ -173,20 +179,18 @@ class BodyFitter:
         self._confidence += (1.0 if cold else 0.3) * (quality - self._confidence)
         return iterations, cold, residual
 
-    def _retry(self, seen: Observation, trust: F64, camera: Camera, head: HeadPose | None) -> bool:
-        """Try a bad fit again from nothing; keep that only where it explains clearly more."""
+    def _doubtful(self, seen: Observation, trust: F64, camera: Camera) -> bool:
+        """Whether a fit is bad enough to be tried from nothing; after a vain try only now and then.
+
+        A person may stand in a way that the model cannot follow; that must not cost every frame.
+        """
         body = self._body
-        body.pose()
-        residual = body.distance_m(seen, trust, camera)
-        if residual < POOR_M:
+        self._patience = max(self._patience - 1, 0)
+        if self._patience > 0:
             return False
-        angles, base = body.angles.copy(), body.base.copy()
-        body.start(seen, trust, camera, head)
-        body.pose()
-        if body.distance_m(seen, trust, camera) < 0.7 * residual:
-            return True
-        body.angles[:], body.base[:] = angles, base
-        return False
+        mean, worst = body.disagreement()
+        apart = body.distance_m(seen, trust, camera)
+        return mean > POOR_RAD or worst > POOR_BONE_RAD or apart > POOR_M
 
     def _report(self, iterations: int, cold: bool, residual: float) -> BodyFit:
         rotations = local_rotations(self._parents, self._body.rotations)

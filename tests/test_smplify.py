@@ -1,0 +1,329 @@
+"""The body fit: exact Jacobians, known poses found again, and grace when landmarks misbehave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.avatar.anny import FILE_NAME, BodyModel
+from engine.body import quaternions
+from engine.body.body_targets import HeadPose
+from engine.body.gauss_newton import Chain, allocate, linearize, solve
+from engine.body.joint_angles import COUPLINGS, Angle, AngleModel, Term, build
+from engine.body.landmark_embedding import PointSet
+from engine.body.residuals import directions, empty_targets, lay_out
+from engine.errors import ModelFileError
+from engine.inference.store import ModelStore
+from engine.types import Observation
+from tests.puppet import FRAME_NS, HEIGHT, WIDTH, Noise, Puppet, without
+
+LEGS = (25, 26, 27, 28, 29, 30, 31, 32)
+
+
+@pytest.fixture(scope="module")
+def puppet(model_cache: ModelStore) -> Puppet:
+    return Puppet(BodyModel.load(model_cache.path(FILE_NAME)))
+
+
+@pytest.fixture
+def arm() -> AngleModel:
+    """Three joints: a free root, a two-axis joint whose turn is shared, a hinge."""
+    rng = np.random.default_rng(5)
+    names = ("root", "upper", "lower")
+    joints = np.array([[0.0, 0.0, 0.0], [0.3, 0.1, 0.0], [0.6, 0.0, 0.1]])
+    free = [Angle(n, -np.inf, np.inf, 0.0, np.inf, 1.0) for n in ("x", "y", "z", "a", "b", "c")]
+    bends = [Angle(n, -1.0, 1.0, 0.1, 0.5, 0.2) for n in ("swing", "lift", "twist", "hinge")]
+    terms = [Term("root", 0, n, axis) for n, axis in zip("abc", np.eye(3), strict=True)]
+    terms += [
+        Term("upper", 0, "swing", rng.normal(size=3)),
+        Term("upper", 0, "lift", rng.normal(size=3)),
+        Term("upper", 1, "twist", np.array([1.0, 0.0, 0.0]), 0.4),
+        Term("lower", 0, "twist", np.array([1.0, 0.0, 0.0]), 0.6),
+        Term("lower", 1, "hinge", np.array([0.0, 0.0, 1.0])),
+    ]
+    return build(names, joints, np.array([-1, 0, 1], np.int32), [*free, *bends], terms, True)
+
+
+def test_gradient_equals_finite_differences(arm: AngleModel) -> None:
+    rng = np.random.default_rng(1)
+    points = PointSet(np.array([0, 1, 2, 2], np.int32), rng.normal(size=(4, 3)) * 0.2)
+    aims = [(1, np.array([0.0, 1.0, 0.0])), (2, np.array([0.0, 0.0, 1.0]))]
+    couplings = (("lift", 0.7, "hinge", 8.0), ("hinge", 0.3, "swing", 5.0))
+    layout = lay_out(arm, points, [(0, 1), (1, 3), (2, 3)], aims, couplings)
+    targets, work = empty_targets(arm, layout), allocate(arm.chain, layout)
+    targets.points_px[:] = rng.normal(size=(4, 2)) * 100 + 200
+    targets.point_weights[:] = 0.05
+    targets.segment_directions[:] = directions(rng.normal(size=(6, 3)), _PAIRS)
+    targets.segment_weights[:] = 3.0
+    targets.aim_directions[:] = directions(rng.normal(size=(6, 3)), _PAIRS)[:2]
+    targets.aim_weights[:] = 4.0
+    targets.angle_weights[6:] = 2.0
+    targets.camera[:] = 500.0, 200.0, 200.0
+    work.base[:] = quaternions.to_matrix(np.array([0.1, 0.7, 0.1, 0.7]) / 1.0)
+    # Beyond the limits of some angles, so that limits take part.
+    angles = rng.normal(size=10) * 0.8
+    angles[:3] = 0.1, 0.0, -2.0
+    gradient, unused = np.zeros(10), np.zeros((10, 10))
+
+    def cost(at: np.ndarray) -> float:
+        return float(linearize(arm.chain, layout, targets, work, at, unused, np.zeros(10)))
+
+    linearize(arm.chain, layout, targets, work, angles, unused, gradient)
+    steps = np.eye(10) * 1e-6
+    numeric = [(cost(angles + step) - cost(angles - step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-5)
+
+
+_PAIRS = np.array([[0, 1], [2, 3], [4, 5]], np.int32)
+
+
+def test_hessian_equals_jacobian_squared(arm: AngleModel) -> None:
+    """With direction residuals only, H is J^T J of the stacked residuals at zero residual."""
+    points = PointSet(np.array([0, 2], np.int32), np.array([[0.1, 0.2, 0.0], [0.2, 0.0, 0.1]]))
+    layout = lay_out(arm, points, [(0, 1)], [], ())
+    targets, work = empty_targets(arm, layout), allocate(arm.chain, layout)
+    angles = np.array([0.0, 0, -2, 0.1, 0.2, 0.3, 0.2, -0.3, 0.4, 0.5])
+    hessian, gradient = np.zeros((10, 10)), np.zeros(10)
+
+    def direction(at: np.ndarray) -> np.ndarray:
+        linearize(arm.chain, layout, targets, work, at, hessian, gradient)
+        return directions(work.points_m, layout.segments)[0]
+
+    jacobian = np.stack(
+        [(direction(angles + s) - direction(angles - s)) / 2e-6 for s in np.eye(10) * 1e-6], axis=1
+    )
+    targets.segment_directions[:] = direction(angles)
+    targets.segment_weights[:] = 2.0
+    linearize(arm.chain, layout, targets, work, angles, hessian, gradient)
+    full = hessian + np.tril(hessian, -1).T
+    np.testing.assert_allclose(full, 4.0 * jacobian.T @ jacobian, atol=1e-6)
+
+
+def test_limits_hold_against_a_target_beyond_them(arm: AngleModel) -> None:
+    points = PointSet(np.array([1, 2], np.int32), np.array([[0.3, 0, 0], [0.3, 0.0, 0.0]]))
+    layout = lay_out(arm, points, [(0, 1)], [(2, np.array([1.0, 0.0, 0.0]))], ())
+    targets, work = empty_targets(arm, layout), allocate(arm.chain, layout)
+    targets.angle_weights[:] = 1e4
+    targets.angle_weights[-1] = 0.0
+    targets.aim_weights[:] = 10.0
+    targets.aim_directions[:] = np.array([-0.6, 0.8, 0.0])
+    solve(arm.chain, layout, targets, work, 30, 1e-9)
+    assert work.angles[-1] > 0.9, "the target is beyond the limit, so the limit is reached"
+    assert work.angles[-1] < 1.0 + np.radians(10)
+
+
+def _errors_mm(puppet: Puppet, noise: Noise, poses: int) -> np.ndarray:
+    """(poses,) mean joint error of cold starts."""
+    rng, fitter = np.random.default_rng(11), puppet.fitter()
+    names = puppet.body.joint_names
+    body = [j for j, n in enumerate(names) if not n.startswith(("finger", "meta", "toe", "eye"))]
+    errors = []
+    for index in range(poses):
+        puppet.natural(rng)
+        fitter.reset()
+        fit = fitter.fit(puppet.see(index, noise, rng))
+        assert fit.cold
+        apart = puppet.fitted_joints_m(fit)[body] - puppet.joints_m[body]
+        errors.append(np.linalg.norm(apart, axis=1).mean() * 1e3)
+    return np.array(errors)
+
+
+def test_cold_start_finds_random_poses(puppet: Puppet) -> None:
+    errors = _errors_mm(puppet, Noise(), 40)
+    assert np.median(errors) < 12.0
+    assert errors.max() < 40.0
+
+
+def test_cold_start_survives_noise(puppet: Puppet) -> None:
+    errors = _errors_mm(puppet, Noise(px=1.0, world_m=0.02), 40)
+    assert np.median(errors) < 22.0
+    assert errors.max() < 90.0
+
+
+def _sway(puppet: Puppet, start: np.ndarray, index: int) -> Observation:
+    """A calm movement of arms, head and one leg."""
+    phase = np.sin(2.0 * np.pi * index / 45.0)
+    puppet.problem.angles[:] = start
+    for name, degrees in (("arm_raise.L", 25), ("elbow.L", 30), ("head_turn", 15), ("knee.R", 20)):
+        puppet.problem.angles[puppet.index[name]] += np.radians(degrees) * phase
+    return puppet.see(index)
+
+
+@pytest.fixture
+def standing(puppet: Puppet) -> np.ndarray:
+    puppet.natural(np.random.default_rng(4), 0.3)
+    return puppet.problem.angles.copy()
+
+
+def test_tracks_a_movement_with_few_iterations(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter = puppet.fitter()
+    parts = puppet.joints("wrist.L", "wrist.R", "foot.L", "foot.R", "head", "root")
+    for index in range(60):
+        fit = fitter.fit(_sway(puppet, standing, index))
+        assert fit.cold == (index == 0)
+        if index > 5:
+            assert fit.iterations <= 3
+            apart = puppet.fitted_joints_m(fit)[parts] - puppet.joints_m[parts]
+            assert np.linalg.norm(apart, axis=1).max() < 0.06
+    assert fit.body_confidence > 0.9
+
+
+def test_fingers_follow(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter, hand = puppet.fitter(), puppet.hands[0]
+    tips = puppet.joints("finger2-3.L", "finger3-3.L", "finger4-3.L", "finger5-3.L")
+    wrist = puppet.joints("wrist.L")
+    for curl in (0.0, 0.3, 0.6, 0.9):
+        for name, n in hand.model.index.items():
+            if name.endswith("_bend") and not name.startswith("finger1"):
+                hand.angles[n] = hand.model.angles[n].habit + curl
+        fit = fitter.fit(_sway(puppet, standing, round(curl * 10)))
+        fit = fitter.fit(_sway(puppet, standing, round(curl * 10) + 1))
+        fitted, true = puppet.fitted_joints_m(fit), puppet.joints_m
+        apart = (fitted[tips] - fitted[wrist]) - (true[tips] - true[wrist])
+        assert np.linalg.norm(apart, axis=1).max() < 0.015, f"curl {curl}"
+
+
+def test_missing_legs_hang_still(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter = puppet.fitter()
+    feet, upper = puppet.joints("foot.L", "foot.R"), puppet.joints("wrist.L", "head", "wrist.R")
+    positions = []
+    for index in range(30):
+        seen = without(_sway(puppet, standing, index), *LEGS)
+        joints = puppet.fitted_joints_m(fitter.fit(seen))
+        positions.append(joints[feet] - joints[0])
+        assert np.linalg.norm(joints[upper] - puppet.joints_m[upper], axis=1).max() < 0.08
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=2)
+    assert steps.max() < 0.03, "unseen feet must not fly about"
+    assert np.array(positions)[:, :, 1].max() < -0.6, "they hang below the hips"
+
+
+def test_one_frame_jump_does_no_lasting_harm(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter, parts = puppet.fitter(), puppet.joints("wrist.L", "wrist.R", "head", "foot.L")
+    for index in range(20):
+        seen = _sway(puppet, standing, index)
+        if index == 12:
+            assert seen.pose is not None
+            thrown = seen.pose.points_px + np.float32([250, -150, 0])
+            seen = replace(seen, pose=replace(seen.pose, points_px=thrown))
+        fit = fitter.fit(seen)
+        if index > 13:
+            apart = puppet.fitted_joints_m(fit)[parts] - puppet.joints_m[parts]
+            assert np.linalg.norm(apart, axis=1).max() < 0.08
+
+
+def test_another_pose_is_found_at_once(puppet: Puppet) -> None:
+    """A cut to somebody else, in quite another pose, must not leave a limb in a wrong minimum."""
+    rng, fitter = np.random.default_rng(8), puppet.fitter()
+    wrists = puppet.joints("wrist.L", "wrist.R", "lowerarm01.L", "lowerarm01.R")
+    for index in range(12):
+        puppet.natural(rng, 0.7)
+        for repeat in range(2):
+            fit = fitter.fit(puppet.see(2 * index + repeat))
+        apart = puppet.fitted_joints_m(fit)[wrists] - puppet.joints_m[wrists]
+        assert np.linalg.norm(apart, axis=1).max() < 0.12, f"pose {index}"
+
+
+@pytest.mark.parametrize("turn_degrees", [90.0, 180.0, -120.0])
+def test_turned_away_keeps_left_and_right(
+    puppet: Puppet, standing: np.ndarray, turn_degrees: float
+) -> None:
+    fitter = puppet.fitter()
+    puppet.problem.angles[:] = standing
+    puppet.problem.angles[3:6] = 0.0, np.radians(turn_degrees), 0.0
+    fit = fitter.fit(puppet.see(0))
+    apart = puppet.fitted_joints_m(fit) - puppet.joints_m
+    assert np.linalg.norm(apart, axis=1).max() < 0.06
+
+
+def _unseen(index: int) -> Observation:
+    return Observation(index, 10**9 + index * FRAME_NS, WIDTH, HEIGHT)
+
+
+def test_short_loss_holds_then_fades(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter, wrist = puppet.fitter(), puppet.joints("wrist.L")
+    for index in range(10):
+        last = fitter.fit(_sway(puppet, standing, index))
+    place = puppet.fitted_joints_m(last)[wrist]
+    confidence = last.body_confidence
+    for index in range(10, 25):
+        fit = fitter.fit(_unseen(index))
+        assert np.linalg.norm(puppet.fitted_joints_m(fit)[wrist] - place) < 0.1
+        assert fit.body_confidence < confidence
+        confidence = fit.body_confidence
+    back = fitter.fit(_sway(puppet, standing, 25))
+    assert not back.cold, "a short loss is no new start"
+    for index in range(26, 100):
+        fitter.fit(_unseen(index))
+    assert fitter.fit(_sway(puppet, standing, 100)).cold
+
+
+def test_unseen_hand_relaxes_smoothly(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter = puppet.fitter()
+    tips = puppet.joints("finger2-3.L", "finger3-3.L", "wrist.L")
+    puppet.hands[0].angles[:] = puppet.hands[0].model.column("upper") * 0.9
+    for index in range(6):
+        fit = fitter.fit(replace(_sway(puppet, standing, 0), index=index))
+    before = puppet.fitted_joints_m(fit)[tips]
+    for index in range(6, 40):
+        fit = fitter.fit(replace(_sway(puppet, standing, 0), index=index, left_hand=None))
+        now = puppet.fitted_joints_m(fit)[tips]
+        assert np.linalg.norm((now - now[2]) - (before - before[2]), axis=1).max() < 0.03
+        before = now
+    assert fit.left_hand_confidence < 0.01 < fit.right_hand_confidence
+
+
+def test_head_target_turns_the_head(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter, head = puppet.fitter(), puppet.body.joint_names.index("head")
+    for index in range(8):
+        seen = _sway(puppet, standing, index)
+        truth = quaternions.from_matrix(puppet.problem.rotations[head])
+        wanted = quaternions.multiply(
+            quaternions.from_rotation_vector(np.array([0.0, 0.25, 0.0])), truth
+        )
+        fitter.fit(seen, HeadPose(np.asarray(wanted, np.float64)))
+    got = quaternions.from_matrix(fitter._body.rotations[head])
+    assert quaternions.angle_between(got, wanted) < 0.12
+
+
+def test_same_input_same_output(puppet: Puppet, standing: np.ndarray) -> None:
+    def run() -> Iterator[bytes]:
+        fitter = puppet.fitter()
+        for index in range(10):
+            yield fitter.fit(_sway(puppet, standing, index)).rotations_xyzw.tobytes()
+
+    assert list(run()) == list(run())
+
+
+def test_another_shape_keeps_the_pose(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter = puppet.fitter()
+    for index in range(5):
+        before = fitter.fit(replace(_sway(puppet, standing, 0), index=index))
+    shape = puppet.shape
+    fitter.set_identity(shape.joints_m * np.float32(1.05), shape.vertices_m * np.float32(1.05))
+    after = fitter.fit(replace(_sway(puppet, standing, 0), index=5))
+    assert not after.cold
+    turned = quaternions.angle_between(before.rotations_xyzw, after.rotations_xyzw)
+    assert np.degrees(turned).max() < 10.0
+
+
+def test_other_skeletons_are_refused(puppet: Puppet) -> None:
+    from engine.body.landmark_embedding import embed
+
+    with pytest.raises(ModelFileError, match="landmark embedding"):
+        embed(("root",), np.zeros((1, 3)), np.zeros((4, 3)))
+
+
+def test_every_coupling_names_known_angles(puppet: Puppet) -> None:
+    for first, _, second, _ in COUPLINGS:
+        assert first in puppet.index
+        assert second in puppet.index
+
+
+def test_chain_lists_every_term_once(puppet: Puppet) -> None:
+    chain: Chain = puppet.problem.model.chain
+    assert chain.term_starts[-1] == len(chain.term_angles)
+    assert chain.factor_starts[-1] == len(chain.term_starts) - 1
+    assert set(chain.term_angles.tolist()) == set(range(3, len(puppet.problem.model.angles)))
