@@ -123,7 +123,7 @@ def _run_pip(wheel: Wheel, folder: Path, options: tuple[str, ...], report: Repor
     if process.returncode != 0:
         raise SetupError(
             f"cannot download {requirement}: {_cause(message)}; "
-            "connect to the network and run `sars setup` again"
+            "check that pip can reach its package index, then run `sars setup` again"
         )
 
 
