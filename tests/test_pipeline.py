@@ -1,0 +1,136 @@
+"""The loop itself, with stand-ins for the networks and the fit: order, ends, stalls, leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine import pipeline as pipeline_module
+from engine.errors import SourceError
+from engine.pipeline import Pipeline, Result
+from engine.slot import Policy
+from engine.types import Frame, Observation
+
+
+class FakeObserver:
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def reset(self) -> None:
+        pass
+
+    async def observe(self, frame: Frame) -> tuple[Observation, dict[str, float]]:
+        await asyncio.sleep(self.seconds)
+        return Observation(frame.index, frame.captured_at_ns, 4, 4), {"body": 1.0}
+
+
+class FakeReconstructor:
+    avatar = None
+
+    def reset(self) -> None:
+        pass
+
+    def reconstruct(self, seen: Observation) -> tuple[Any, Any, dict[str, float]]:
+        time.sleep(0.002)
+        return SimpleNamespace(index=seen.index), None, {"fit": 2.0}
+
+
+class FakeSource:
+    size, fps, live = (4, 4), 30.0, False
+
+    def __init__(self, frames: Callable[[], Iterator[Frame]]) -> None:
+        self._frames = frames
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames()
+
+    def close(self) -> None:
+        pass
+
+
+def numbered(count: int, pause_s: float = 0.0) -> FakeSource:
+    def frames() -> Iterator[Frame]:
+        for index in range(count):
+            time.sleep(pause_s)
+            yield Frame(np.zeros((4, 4, 3), np.uint8), time.monotonic_ns(), index)
+
+    return FakeSource(frames)
+
+
+def make(observer: FakeObserver | None = None) -> Pipeline:
+    return Pipeline(observer or FakeObserver(), FakeReconstructor())  # type: ignore[arg-type]
+
+
+async def collect(pipeline: Pipeline, source: FakeSource, policy: Policy) -> list[Result]:
+    async with pipeline.run(source, policy) as results:  # type: ignore[arg-type]
+        return [result async for result in results]
+
+
+async def test_blocking_run_gives_every_frame_in_order_with_its_times() -> None:
+    results = await collect(make(), numbered(30), Policy.BLOCK)
+    assert [result.state.index for result in results] == list(range(30))
+    assert {"body", "fit", "decode", "latency"} <= set(results[0].stages_ms)
+
+
+async def test_live_run_drops_old_frames_and_keeps_order() -> None:
+    results = await collect(make(FakeObserver(0.02)), numbered(60, 0.001), Policy.LATEST)
+    indices = [result.state.index for result in results]
+    assert indices == sorted(set(indices))
+    assert len(indices) < 30
+    assert indices[-1] == 59
+
+
+async def test_an_unplugged_camera_ends_the_run_with_its_reason() -> None:
+    def frames() -> Iterator[Frame]:
+        yield from iter(numbered(3))
+        raise SourceError("camera 0 was unplugged")
+
+    seen = []
+    with pytest.raises(SourceError, match="unplugged"):
+        async with make().run(FakeSource(frames), Policy.BLOCK) as results:  # type: ignore[arg-type]
+            async for result in results:
+                seen.append(result.state.index)
+    assert seen == [0, 1, 2]
+
+
+async def test_a_stalled_source_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "STALL_S", 0.1)
+    release = threading.Event()
+
+    def frames() -> Iterator[Frame]:
+        yield from iter(numbered(1))
+        release.wait(5)
+
+    with pytest.raises(SourceError, match="stalled"):
+        await collect(make(), FakeSource(frames), Policy.LATEST)
+    release.set()
+
+
+async def test_the_next_source_works_after_one_that_failed() -> None:
+    pipeline = make()
+
+    def broken() -> Iterator[Frame]:
+        raise SourceError("not a video")
+        yield
+
+    with pytest.raises(SourceError):
+        await collect(pipeline, FakeSource(broken), Policy.BLOCK)
+    assert len(await collect(pipeline, numbered(4), Policy.BLOCK)) == 4
+
+
+async def test_leaving_early_stops_every_task_and_thread() -> None:
+    before = set(asyncio.all_tasks())
+    async with make().run(numbered(10_000, 0.001), Policy.LATEST) as results:  # type: ignore[arg-type]
+        async for result in results:
+            if result.state.index > 3:
+                break
+    await asyncio.sleep(0.05)
+    assert set(asyncio.all_tasks()) == before
+    assert not [t for t in threading.enumerate() if t.name == "reader" and t.is_alive()]
