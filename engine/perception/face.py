@@ -53,12 +53,14 @@ class FaceTracker:
         self._detector = Detector(networks, FACE)
         self._filter = LandmarkFilter(FACE_FILTER) if smooth else None
         self._backoff = Backoff()
+        self._head_backoff = Backoff(longest=3)
         self._region: Region | None = None
         self._strayed = 0
 
     def reset(self) -> None:
         """Forget the face."""
         self._backoff.reset()
+        self._head_backoff.reset()
         self._lose()
 
     def track(self, image: U8, pose: PoseLandmarks | None) -> FaceLandmarks | None:
@@ -81,22 +83,22 @@ class FaceTracker:
             self._lose()
             return None
         self._backoff.reset()
+        self._head_backoff.reset()
         return found
 
     def _follow(self, image: U8) -> FaceLandmarks | None:
         return None if self._region is None else self._read(image, self._region)
 
     def _search(self, image: U8, pose: PoseLandmarks | None) -> FaceLandmarks | None:
-        """At the body's head, else the largest face of the picture."""
-        if not self._backoff.due():
-            return None
+        """At the body's head, else the largest face of the picture: one search a frame."""
         self._region = None
         head = _head_region(pose)
-        if head is not None and (face := self._largest(image, head)):
-            return face
-        found = self._largest(image, None)
+        backoff = self._backoff if head is None else self._head_backoff
+        if not backoff.due():
+            return None
+        found = self._largest(image, head)
         if found is None:
-            self._backoff.failed()
+            backoff.failed()
         return found
 
     def _largest(self, image: U8, where: Region | None) -> FaceLandmarks | None:

@@ -47,6 +47,8 @@ LEFT_EYE = np.array(
         372, 340, 346, 347, 348, 349, 350, 357, 465, 383, 300, 293, 334, 296, 336, 285, 417,
     ]
 )  # fmt: skip
+MIRRORED_IRIS = np.array([0, 3, 2, 1, 4])
+"""Centre, right, top, left, bottom: in a mirrored crop right and left change places."""
 RIM = 16
 """Points on the rim of the eye; their mean depth is the iris's depth."""
 
@@ -122,7 +124,7 @@ class IrisMesh:
             crop[:] = crop[..., ::-1].copy()
         contour, iris = (self._eye_points(out[0], region, mirrored) for out in self._iris(crop))
         points[eye, :2] = contour[:, :2]
-        points[first : first + 5, :2] = iris[:, :2]
+        points[first : first + 5, :2] = iris[MIRRORED_IRIS if mirrored else slice(None), :2]
         points[first : first + 5, 2] = points[eye[:RIM], 2].mean()
 
     @staticmethod
