@@ -24,13 +24,16 @@ def room(seed: int, width: int = 160, height: int = 120) -> U8:
     """(height, width, 3): an out-of-focus room, a wall with a few soft bright and dark things."""
     rng = np.random.default_rng([seed, 0x4001])
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    wall = rng.uniform(90, 200, 3)
+    wall = rng.uniform(110, 200) + rng.uniform(-18, 18, 3)
     picture = np.broadcast_to(wall, (height, width, 3)) * (1.08 - 0.25 * y / height)[..., None]
     for _ in range(7):
         centre, size = rng.uniform(0, (width, height)), rng.uniform(6, 30, 2)
         edge = np.maximum(abs(x - centre[0]) / size[0], abs(y - centre[1]) / size[1])
         cover = 1.0 / (1.0 + np.exp((edge - 1.0) * 8.0))
-        picture = picture + cover[..., None] * (rng.uniform(30, 230, 3) - picture) * 0.6
+        picture = (
+            picture
+            + cover[..., None] * (rng.uniform(40, 210) + rng.uniform(-30, 30, 3) - picture) * 0.6
+        )
     clipped: U8 = np.clip(picture, 0, 255).astype(np.uint8)
     return clipped
 

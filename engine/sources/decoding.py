@@ -119,7 +119,8 @@ def frame_rate(stream: Any) -> float:
 
 def _quarter_turns(frame: Any) -> int:
     """Counter-clockwise quarter turns that bring the picture upright (display matrix)."""
-    return int(round(frame.rotation / 90.0)) % 4
+    turns: int = round(frame.rotation / 90.0) % 4
+    return turns
 
 
 def _reason(error: BaseException) -> str:
