@@ -26,13 +26,22 @@ from engine.fusion.stitching import (
     retriangulate,
     split_edges,
 )
-from engine.fusion.subdivision import Stencils, curved_midpoints
-from engine.types import ARKIT_NAMES, F32, I32, U8, Identity
+from engine.fusion.subdivision import Stencils, curved_midpoints, without_folds
+from engine.types import ARKIT_NAMES, F32, I32, U8, Identity, Phenotypes
 
 INFLUENCES = 8
 """Joints per vertex. Anny has up to 9; its two vertices that lose one move by < 0.4 mm at 35
 degree joint angles. Four (the usual limit of viewers) would move some by 25 mm."""
 SMALLEST_OFFSET_M = 2e-6
+FOLD_PROBES = (
+    Phenotypes(),
+    Phenotypes(weight=1.0, gender=1.0),
+    Phenotypes(age=1.0, gender=0.0, muscle=0.0),
+    Phenotypes(age=0.25),
+    Phenotypes(age=0.1),
+    *(Phenotypes(age=0.0, muscle=m, weight=w, height=m) for m in (0.0, 1.0) for w in (0.0, 1.0)),
+)
+"""The people on whom the patch is checked for folds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,8 @@ def build_topology(model: BodyModel) -> FusionMap:
     normals = np.zeros_like(model.template_m)
     vertex_normals(model.template_m, model.faces, normals)
     stencils = curved_midpoints(edges, model.faces, model.template_m, normals)
+    shapes = [model.template_m, *(model.shape(person).vertices_m for person in FOLD_PROBES)]
+    stencils = without_folds(stencils, model.faces, splits, shapes)
     positions = np.concatenate([model.template_m, stencils.apply(model.template_m)])
     topology = _topology(model, face, splits, positions)
     skin_joints, skin_weights = _skin(model, edges)

@@ -17,6 +17,7 @@ from engine.types import F32, I32
 
 Corners = tuple[tuple[int, int, int], ...]
 """Children as corners of the parent: 0, 1, 2 its own, 3, 4, 5 the middles of its sides."""
+QUARTERS: Corners = ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,7 @@ def _children(code: int) -> tuple[Corners, Corners, tuple[int, int, int, int]]:
     if not any(split):
         return ((0, 1, 2),), ((0, 1, 2),), same
     if all(split):
-        four = ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5))
-        return four, four, same
+        return QUARTERS, QUARTERS, same
     if sum(split) == 1:
         s = split.index(True)
         a, b, c = s, (s + 1) % 3, (s + 2) % 3

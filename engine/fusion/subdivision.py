@@ -8,17 +8,25 @@ linear combination of old ones: shape and expression stay linear.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.fusion.stitching import QUARTERS
 from engine.types import F32, I32
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
 
 FOLD_COSINE = 0.5
 """Neighbours whose normal turns further away (lips, eyelid margins) do not take part."""
 LARGEST_WEIGHT_SUM = 1.6
 """A stencil whose absolute weights sum to more extrapolates; the straight middle replaces it."""
+SMALLEST_TURN_COSINE = 0.5
+"""A child triangle that turns further away from its parent counts as folded."""
+MOST_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,10 @@ class Stencils:
         for source, weight in zip(self.sources.T, self.weights.T, strict=True):
             result += weight[:, None] * values[source]
         return result
+
+    def rows(self, chosen: NDArray[np.bool_]) -> Stencils:
+        """Some of the stencils."""
+        return Stencils(self.sources[chosen], self.weights[chosen])
 
 
 def curved_midpoints(edges: I32, faces: I32, vertices: F32, normals: F32) -> Stencils:
@@ -55,11 +67,65 @@ def curved_midpoints(edges: I32, faces: I32, vertices: F32, normals: F32) -> Ste
     offsets = (vertices[sources] - middle[:, None]) / np.maximum(length, 1e-9)[:, None, None]
     facing = np.einsum("mkc,mc->mk", normals[sources], normal) > FOLD_COSINE
     weights = _quadratic_weights(offsets, normal, used & facing)
+    bad = ~np.isfinite(weights).all(axis=1) | (np.abs(weights).sum(axis=1) > LARGEST_WEIGHT_SUM)
+    weights = np.where(bad[:, None], _straight(weights), weights)
+    return Stencils(sources, np.asarray(weights, np.float32))
+
+
+def without_folds(stencils: Stencils, faces: I32, splits: I32, shapes: Sequence[F32]) -> Stencils:
+    """Straighten the stencils of triangles whose children would fold over.
+
+    Where skin folds tightly (eyelid margins, nostrils, corners of the mouth) a curved surface can
+    overshoot. With all three middles straight the children lie in their parent's plane, so
+    straightening ends every fold.
+
+    Args:
+        stencils: for the new vertices.
+        faces: (F, 3).
+        splits: (F, 3) the stencil on each side, or -1.
+        shapes: body vertices (V, 3) of the people and expressions to look at.
+    """
+    patch = splits.min(axis=1) >= 0
+    corners, middles = faces[patch], splits[patch]
+    bad = np.zeros(len(stencils.sources), bool)
+    for shape in shapes:
+        for _ in range(MOST_ROUNDS):
+            points = np.where(bad[:, None], shape[stencils.sources[:, :2]].mean(axis=1), 0)
+            points[~bad] = stencils.rows(~bad).apply(shape)
+            folded = _folded(shape[corners], points[middles])
+            if not folded.any():
+                break
+            bad[middles[folded]] = True
+    weights = np.where(bad[:, None], _straight(stencils.weights), stencils.weights)
+    return Stencils(stencils.sources, np.asarray(weights, np.float32))
+
+
+def _folded(corners: F32, middles: F32) -> NDArray[np.bool_]:
+    """(F,) whether one of a triangle's four children turns too far away from it.
+
+    Args:
+        corners: (F, 3, 3) the triangle.
+        middles: (F, 3, 3) the new vertices on its sides.
+    """
+    points = np.concatenate([corners, middles], axis=1)
+    whole = _unit_normals(points[:, 0], points[:, 1], points[:, 2])
+    result = np.zeros(len(points), bool)
+    for a, b, c in QUARTERS:
+        part = _unit_normals(points[:, a], points[:, b], points[:, c])
+        result |= np.einsum("fc,fc->f", part, whole) < SMALLEST_TURN_COSINE
+    return result
+
+
+def _unit_normals(a: F32, b: F32, c: F32) -> F32:
+    normal = np.cross(b - a, c - a)
+    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20))
+
+
+def _straight(weights: Floats) -> Floats:
+    """Weights of the straight middle: the first two sources are the edge's ends."""
     straight = np.zeros_like(weights)
     straight[:, :2] = 0.5
-    bad = ~np.isfinite(weights).all(axis=1) | (np.abs(weights).sum(axis=1) > LARGEST_WEIGHT_SUM)
-    weights = np.where(bad[:, None], straight, weights)
-    return Stencils(sources, np.asarray(weights, np.float32))
+    return straight
 
 
 def _edge_rings(edges: I32, faces: I32, count: int) -> tuple[I32, NDArray[np.bool_]]:
