@@ -69,6 +69,34 @@ def setup(
     run_setup(ModelStore.default(), Console(), force=force)
 
 
+@bench.command("engine")
+def bench_engine_command(
+    source: SourceOption = "portrait",
+    frames: Annotated[int, typer.Option(min=6, help="How many; a shorter source repeats.")] = 300,
+    json: JsonOption = None,
+    peer: Annotated[
+        bool, typer.Option("--peer", help="Also run MediaPipe Holistic, before and after.")
+    ] = False,
+    backend: BackendOption = "auto",
+    semantics: SemanticsOption = True,
+) -> None:
+    """Frames per second and milliseconds per stage, as fast as it goes, nothing dropped."""
+    from benchmarks.engine import bench_engine
+    from benchmarks.peer import compared
+    from benchmarks.report import print_table, write_json
+    from engine.engine import EngineOptions
+
+    options = EngineOptions(backend=backend, semantics=semantics)
+
+    def measure() -> dict[str, Any]:
+        return run_async(bench_engine(source, frames, options))
+
+    numbers = compared(measure, options.store, Path(source), frames) if peer else measure()
+    print_table(f"engine on {source}", numbers)
+    if json is not None:
+        write_json(json, numbers)
+
+
 def main() -> None:
     """Entry point: what bad input causes is one line, never a traceback."""
     try:

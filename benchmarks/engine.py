@@ -25,7 +25,7 @@ WARM_UP_FRAMES = 5
 
 def since_process_start() -> float:
     """Seconds since this process was created, imports and all."""
-    return time.time() - psutil.Process().create_time()
+    return time.time() - float(psutil.Process().create_time())
 
 
 def peak_rss_mb() -> float:

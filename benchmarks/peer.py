@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import venv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from engine.errors import SetupError, SourceError
 from engine.inference.store import ModelStore
@@ -53,3 +55,26 @@ def peer_fps(store: ModelStore, video: Path, frames: int) -> float:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise SourceError(f"the peer failed on {video}: {reason}")
     return float(json.loads(done.stdout.strip().splitlines()[-1])["fps"])
+
+
+def compared(
+    measure: Callable[[], dict[str, Any]], store: ModelStore, video: Path, frames: int
+) -> dict[str, Any]:
+    """Run the peer, the engine, and the peer again, so that a machine that slows down shows.
+
+    Args:
+        measure: runs the engine and returns numbers with ``fps``.
+        store: where the peer's environment is kept.
+        video: what both look at.
+        frames: how many.
+
+    Returns:
+        The engine's numbers with ``peer{before_fps, after_fps}`` and ``ratio`` to the faster one.
+    """
+    before = peer_fps(store, video, frames)
+    numbers = measure()
+    after = peer_fps(store, video, frames)
+    return numbers | {
+        "peer": {"before_fps": round(before, 2), "after_fps": round(after, 2)},
+        "ratio": round(numbers["fps"] / max(before, after), 3),
+    }

@@ -78,19 +78,20 @@ class Pipeline:
         results: Slot[Result] = Slot(policy)
         reader = _Reader(source, frames, asyncio.get_running_loop())
         with ThreadPoolExecutor(1, "reconstruct") as fitting:
-            async with asyncio.TaskGroup() as stages:
-                tasks = [
-                    stages.create_task(self._observe(frames, observed)),
-                    stages.create_task(self._reconstruct(observed, results, fitting)),
-                ]
-                reader.start()
-                try:
-                    yield results
-                finally:
-                    reader.stop()
-                    await frames.close()
-                    for task in tasks:
-                        task.cancel()
+            # Not a TaskGroup: it would wrap the receiver's own exceptions in a group.
+            tasks = [
+                asyncio.create_task(self._observe(frames, observed)),
+                asyncio.create_task(self._reconstruct(observed, results, fitting)),
+            ]
+            reader.start()
+            try:
+                yield results
+            finally:
+                reader.stop()
+                await frames.close()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _observe(
         self, frames: Slot[tuple[Frame, float]], observed: Slot[_Observed]

@@ -88,14 +88,17 @@ class SlowLoop:
         semantics = self._estimator.estimate(frame.image, observation.face)
         if semantics is None:
             return
-        self.semantics = self._smoothed.update(semantics)
-        if self.semantics.confidence >= SURE and self._is_news(self.semantics):
+        smoothed = self._smoothed.update(semantics)
+        self.semantics = smoothed
+        if smoothed is None:
+            return
+        if smoothed.confidence >= SURE and self._is_news(smoothed):
             self._identity = replace(
                 self._identity,
                 version=self._identity.version + 1,
-                phenotypes=phenotypes_for(self.semantics, self._base),
-                semantics=self.semantics,
-                confidence=self.semantics.confidence,
+                phenotypes=phenotypes_for(smoothed, self._base),
+                semantics=smoothed,
+                confidence=smoothed.confidence,
             )
             self._publish(self._identity)
 

@@ -32,13 +32,15 @@ class SharedSession:
 class Networks:
     """All networks of perception, from one model store."""
 
-    def __init__(self, store: ModelStore) -> None:
+    def __init__(self, store: ModelStore, backend: str = "auto") -> None:
         """Nothing is opened yet; missing models show when a tracker opens its session.
 
         Args:
             store: where set-up put the translated networks.
+            backend: as in :func:`engine.inference.session.open_session`.
         """
         self._store = store
+        self._backend = backend
         self._backends: dict[str, str] = {}
         self._shared: dict[str, SharedSession] = {}
         self._lock = threading.Lock()
@@ -52,7 +54,7 @@ class Networks:
         Raises:
             ModelFileError: the model is missing or damaged.
         """
-        session = open_session(name, self._store)
+        session = open_session(name, self._store, self._backend)
         self._backends[name] = session.backend
         return session
 

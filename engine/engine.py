@@ -1,0 +1,76 @@
+"""Puts an engine together from the model store, and takes it apart again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from engine.fusion.base_avatar import BaseAvatar
+from engine.inference.store import ModelStore
+from engine.perception.networks import Networks
+from engine.perception.observer import Observer
+from engine.perception.semantics import SemanticsEstimator
+from engine.pipeline import Pipeline
+from engine.reconstructor import Reconstructor
+from engine.slow_loop import SlowLoop
+from engine.types import Identity, Phenotypes
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What a user may choose."""
+
+    backend: str = "auto"
+    """openvino, onnxruntime, or auto: by machine."""
+    semantics: bool = True
+    """Whether age and gender are estimated; if not, their networks are never loaded."""
+    phenotypes: Phenotypes = field(default_factory=Phenotypes)
+    """The shape to start from, and to keep where nothing better is known."""
+    store: ModelStore = field(default_factory=ModelStore.default)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A running engine: feed its pipeline a source."""
+
+    pipeline: Pipeline
+    reconstructor: Reconstructor
+    slow_loop: SlowLoop | None
+    networks: Networks
+
+    @property
+    def backend(self) -> str:
+        """What runs the networks, for reports."""
+        return ", ".join(sorted(set(self.networks.backends.values())))
+
+    @staticmethod
+    @contextmanager
+    def open(options: EngineOptions) -> Iterator[Engine]:
+        """Load everything; leaving the block stops every thread.
+
+        Raises:
+            ModelFileError: a model is missing or damaged: run ``sars setup``.
+            AvatarError: the backend is unknown or not installed.
+        """
+        identity = Identity(phenotypes=options.phenotypes)
+        networks = Networks(options.store, options.backend)
+        # Networks and body load side by side: both spend their time outside Python.
+        with ThreadPoolExecutor(1, "load") as loading:
+            observer_later = loading.submit(Observer, networks)
+            base = BaseAvatar.load(options.store)
+            reconstructor = Reconstructor(base, identity)
+            observer = observer_later.result()
+        slow_loop = None
+        if options.semantics:
+            estimator = SemanticsEstimator(networks)
+            slow_loop = SlowLoop(estimator, identity, reconstructor.become)
+            slow_loop.start()
+        pipeline = Pipeline(observer, reconstructor, slow_loop)
+        try:
+            yield Engine(pipeline, reconstructor, slow_loop, networks)
+        finally:
+            if slow_loop is not None:
+                slow_loop.stop()
+            observer.close()

@@ -1,0 +1,38 @@
+"""The body, its fused topology and its skin, loaded once and shared by every identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.avatar.anny import BodyModel
+from engine.avatar.paint import Look, cached_texture
+from engine.avatar.topology import FusedAvatar
+from engine.fusion.copy_paste import FusionMap, build_topology, fuse
+from engine.inference.store import BODY_FILE, ModelStore
+from engine.types import U8, Identity
+
+
+@dataclass(frozen=True, slots=True)
+class BaseAvatar:
+    """What all avatars of one body model have in common."""
+
+    model: BodyModel
+    fusion_map: FusionMap
+    skin: U8
+    """(H, W, 3) RGB albedo, the painted default."""
+
+    @staticmethod
+    def load(store: ModelStore) -> BaseAvatar:
+        """Read what set-up left.
+
+        Raises:
+            ModelFileError: a file is missing or damaged.
+        """
+        model = BodyModel.load(store.path(BODY_FILE))
+        fusion_map = build_topology(model)
+        plain = fuse(model, fusion_map, Identity())
+        return BaseAvatar(model, fusion_map, cached_texture(plain, Look(), store.folder))
+
+    def avatar_of(self, identity: Identity) -> FusedAvatar:
+        """The fused avatar of one person, at rest."""
+        return fuse(self.model, self.fusion_map, identity, self.skin)

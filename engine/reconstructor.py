@@ -1,0 +1,129 @@
+"""Stages two to four of a frame: face fit, body fit, and the fused mesh they pose."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.avatar.topology import FusedAvatar
+from engine.body.blend_skinning import Poser
+from engine.body.body_targets import HeadPose
+from engine.body.smplify import BodyFit, BodyFitter
+from engine.face.face_fit import FaceFit, FaceFitter
+from engine.fusion.base_avatar import BaseAvatar
+from engine.types import ARKIT_NAMES, AvatarState, Camera, FusedMesh, Identity, Observation
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """What an identity decides, made off the frame path and swapped in whole."""
+
+    avatar: FusedAvatar
+    poser: Poser
+
+
+class Reconstructor:
+    """One person's parameters, each frame starting from the frame before."""
+
+    def __init__(self, base: BaseAvatar, identity: Identity) -> None:
+        """Ready for the first frame.
+
+        Args:
+            base: the body model with its fused topology.
+            identity: whose body to begin with.
+        """
+        self._base = base
+        self._person = self._made(identity)
+        self._next: _Person | None = None
+        avatar = self._person.avatar
+        names = avatar.joint_names
+        self._head, self._eyes = names.index("head"), [names.index("eye.L"), names.index("eye.R")]
+        self._body = BodyFitter(names, avatar.joints_m, avatar.parents, avatar.rest_vertices_m)
+        self._face = FaceFitter(avatar.rest_vertices_m, avatar.joints_m[self._head])
+        self._clock_ns: int | None = None
+
+    @property
+    def avatar(self) -> FusedAvatar:
+        """The avatar of the newest frame."""
+        return self._person.avatar
+
+    def become(self, identity: Identity) -> None:
+        """Take over an identity from the next frame on. Any thread may call this."""
+        self._next = self._made(identity)
+
+    def reset(self) -> None:
+        """Forget pose and expression; the identity stays."""
+        self._body.reset()
+        self._face.reset()
+        self._clock_ns = None
+
+    def reconstruct(self, seen: Observation) -> tuple[AvatarState, FusedMesh, dict[str, float]]:
+        """Fit one frame.
+
+        Args:
+            seen: its landmarks; with nobody there the last pose is held, then relaxes.
+
+        Returns:
+            The state, the mesh it poses (valid until two more frames were made), and the
+            milliseconds of ``face_fit``, ``body_fit`` and ``mesh``.
+        """
+        started = time.perf_counter()
+        self._take_over()
+        camera = Camera.from_size(seen.width, seen.height)
+        face = self._fit_face(seen, camera)
+        face_done = time.perf_counter()
+        head = None if face is None else HeadPose(
+            face.head.rotation_xyzw.astype(np.float64), face.confidence
+        )
+        body = self._body.fit(seen, head)
+        body_done = time.perf_counter()
+        state = self._state(seen, camera, body, face)
+        mesh = self._person.poser.pose(state)
+        milliseconds = {
+            "face_fit": (face_done - started) * 1e3,
+            "body_fit": (body_done - face_done) * 1e3,
+            "mesh": (time.perf_counter() - body_done) * 1e3,
+        }
+        return state, mesh, milliseconds
+
+    def _made(self, identity: Identity) -> _Person:
+        avatar = self._base.avatar_of(identity)
+        return _Person(avatar, Poser(avatar))
+
+    def _take_over(self) -> None:
+        person, self._next = self._next, None
+        if person is None:
+            return
+        self._person = person
+        avatar = person.avatar
+        self._body.set_identity(avatar.joints_m, avatar.rest_vertices_m)
+        self._face.set_identity(avatar.rest_vertices_m, avatar.joints_m[self._head])
+
+    def _fit_face(self, seen: Observation, camera: Camera) -> FaceFit | None:
+        last, self._clock_ns = self._clock_ns, seen.captured_at_ns
+        interval_s = 1 / 30 if last is None else (seen.captured_at_ns - last) * 1e-9
+        if seen.face is None:
+            return self._face.lost(interval_s)
+        return self._face.fit(seen.face, camera, interval_s)
+
+    def _state(
+        self, seen: Observation, camera: Camera, body: BodyFit, face: FaceFit | None
+    ) -> AvatarState:
+        expression = np.zeros(len(ARKIT_NAMES), np.float32) if face is None else face.expression
+        if face is not None:
+            body.rotations_xyzw[self._eyes] = face.gaze_left_xyzw, face.gaze_right_xyzw
+        return AvatarState(
+            index=seen.index,
+            captured_at_ns=seen.captured_at_ns,
+            identity_version=self._person.avatar.identity_version,
+            rotations_xyzw=body.rotations_xyzw,
+            translation_m=body.translation_m,
+            expression=expression,
+            camera=camera,
+            body_confidence=body.body_confidence,
+            face_confidence=0.0 if face is None else face.confidence,
+            left_hand_confidence=body.left_hand_confidence,
+            right_hand_confidence=body.right_hand_confidence,
+        )
