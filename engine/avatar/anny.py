@@ -43,7 +43,7 @@ PART_NAMES = (
 """What ``face_parts`` counts: Anny's own anatomical labels of triangles."""
 
 _MAX_BYTES = 256 << 20
-_CURE = "run `sars setup` to bake it again"
+CURE = "run `sars setup` to bake it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +105,11 @@ class BodyModel:
         Raises:
             ModelFileError: the file is missing, damaged, too large, or not what bake writes.
         """
-        arrays = _read_arrays(path)
+        arrays = read_arrays(path)
         try:
-            model = _decode(arrays)
+            model = decode(arrays)
         except (KeyError, ValueError, TypeError, IndexError, UnicodeDecodeError) as error:
-            raise ModelFileError(f"{path} is not a baked Anny body ({error}); {_CURE}") from error
+            raise ModelFileError(f"{path} is not a baked Anny body ({error}); {CURE}") from error
         _check(model, path)
         return model
 
@@ -142,7 +142,12 @@ def _variation_weights(phenotypes: Phenotypes, anchors: F32, counts: I32) -> NDA
     return weights
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """The arrays of a baked file whose names are ``prefix`` and one word, keyed by that word.
+
+    Raises:
+        ModelFileError: the file is missing, damaged or too large.
+    """
     if not path.is_file():
         raise ModelFileError(f"the baked body {path} does not exist; run `sars setup`")
     try:
@@ -150,13 +155,19 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > _MAX_BYTES:
             raise ModelFileError(f"{path} would unpack to {size} bytes, more than {_MAX_BYTES}")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with np.load(path, allow_pickle=False) as stored:
+            names = [name for name in stored.files if name.rpartition(".")[0] == prefix.rstrip(".")]
+            return {name.removeprefix(prefix): stored[name] for name in names}
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, zlib.error) as error:
-        raise ModelFileError(f"{path} is damaged ({error}); {_CURE}") from error
+        raise ModelFileError(f"{path} is damaged ({error}); {CURE}") from error
 
 
-def _decode(arrays: Mapping[str, NDArray[Any]]) -> BodyModel:
+def decode(arrays: Mapping[str, NDArray[Any]]) -> BodyModel:
+    """A body from the arrays of its file, their values not yet checked.
+
+    Raises:
+        KeyError, ValueError, TypeError: they are not the arrays that bake writes.
+    """
     if int(arrays["format_version"]) != FORMAT_VERSION:
         raise ValueError(f"format {arrays['format_version']}, expected {FORMAT_VERSION}")
     coarse, fine = arrays["basis_coarse_m"], arrays["basis_fine"]
@@ -207,7 +218,7 @@ def _check(model: BodyModel, path: Path) -> None:
     for name, shape in expected.items():
         if getattr(model, name).shape != shape:
             found = getattr(model, name).shape
-            raise ModelFileError(f"{path}: {name} has shape {found}, expected {shape}; {_CURE}")
+            raise ModelFileError(f"{path}: {name} has shape {found}, expected {shape}; {CURE}")
     ranges = {
         "faces": v, "face_uvs": len(model.uvs), "skin_joints": j,
         "face_parts": len(PART_NAMES), "morph_actions": len(ARKIT_NAMES),
@@ -215,15 +226,15 @@ def _check(model: BodyModel, path: Path) -> None:
     for name, limit in ranges.items():
         values = getattr(model, name)
         if values.size and not (values.min() >= 0 and values.max() < limit):
-            raise ModelFileError(f"{path}: {name} points outside of 0..{limit - 1}; {_CURE}")
+            raise ModelFileError(f"{path}: {name} points outside of 0..{limit - 1}; {CURE}")
     if not _is_tree(model.parents) or len(model.joint_names) != j:
-        raise ModelFileError(f"{path}: the joints are not a tree in order; {_CURE}")
+        raise ModelFileError(f"{path}: the joints are not a tree in order; {CURE}")
     if int(model.anchor_counts.sum()) != a or not _is_partition(model.morph_starts, model):
-        raise ModelFileError(f"{path}: anchors or morph entries do not add up; {_CURE}")
+        raise ModelFileError(f"{path}: anchors or morph entries do not add up; {CURE}")
     for field in fields(model):
         values = getattr(model, field.name)
         if field.name != "joint_names" and not np.isfinite(values).all():
-            raise ModelFileError(f"{path}: {field.name} holds numbers not finite; {_CURE}")
+            raise ModelFileError(f"{path}: {field.name} holds numbers not finite; {CURE}")
 
 
 def _is_tree(parents: I32) -> bool:
