@@ -48,7 +48,7 @@ class Framing:
         return np.array([0.0, -self.eye_height * height_m, -self.distance * height_m], np.float32)
 
 
-WEBCAM = Framing(distance=0.47, eye_height=0.885)
+WEBCAM = Framing(distance=0.50, eye_height=0.88)
 FULL = Framing(distance=1.55, eye_height=0.53)
 
 

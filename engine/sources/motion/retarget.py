@@ -40,6 +40,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 """Our joints by the names that CMU, AnimatedDrawings, Rokoko and Mixamo files give them."""
 SIDE_WORDS = {".L": "Left", ".R": "Right"}
+FOLLOW_S = 1.5
 LIMB_PARTS = ("thigh", "shin", "foot", "toe", "upperarm", "forearm", "hand")
 
 
@@ -65,6 +66,7 @@ class MocapMotion:
         }
         rest_leg = skeleton["upperleg01.L"][1] - skeleton["foot.L"][1]
         self._scale = float(rest_leg) / self._leg_length()
+        self._root_m = self._path()
 
     def at(self, seconds: float) -> Moment:
         """The pose at a time since the start (nearest captured frame)."""
@@ -72,7 +74,7 @@ class MocapMotion:
         turns = self._turns(frame)
         return Moment(
             local_rotations(self._skeleton, turns, np.full((2, 5), 0.15)),
-            self._root(frame).astype(np.float32),
+            self._root_m[frame].astype(np.float32),
             expression_at(seconds, self._seed),
         )
 
@@ -155,14 +157,19 @@ class MocapMotion:
         frames = self._clip.positions[:, [self._rows[p + ".L"] for p in ("thigh", "shin", "foot")]]
         return float(np.linalg.norm(np.diff(frames, axis=1), axis=-1).sum(axis=1).mean())
 
-    def _root(self, frame: int) -> F64:
-        """How far our hips are from their rest place; the clip is centred, its floor is ours."""
-        rows = self._rows["hips"]
-        path = self._clip.positions[:, rows] @ self._upright.T * self._scale
-        lowest = self._floor() * self._scale
-        centre = np.array([path[:, 0].mean(), 0.0, path[:, 2].mean()])
-        height = path[frame] - centre - np.array([0.0, lowest, 0.0])
-        return np.asarray(height - np.array([0.0, self._skeleton["root"][1], 0.0]))
+    def _path(self) -> F64:
+        """(T, 3) m: how far our hips are from their rest place.
+
+        The camera goes along with the actor: what the last seconds have in common is taken off
+        the horizontal movement, so that a walk does not leave the picture.
+        """
+        path = self._clip.positions[:, self._rows["hips"]] @ self._upright.T * self._scale
+        width = max(1, min(len(path), round(FOLLOW_S * self._clip.fps)))
+        padded = np.pad(path, ((width // 2, width - 1 - width // 2), (0, 0)), mode="edge")
+        sums = np.cumsum(np.vstack([np.zeros((1, 3)), padded]), axis=0)
+        followed = (sums[width:] - sums[:-width]) / width
+        height = self._floor() * self._scale + float(self._skeleton["root"][1])
+        return np.asarray(path - followed * (1.0, 0.0, 1.0) - (0.0, height, 0.0), np.float64)
 
     def _floor(self) -> float:
         """Height of the floor in the file's unit: where the feet are at their lowest."""
