@@ -7,8 +7,7 @@ in a tenth of a second. Lengths are metres in glTF axes: Anny is Z-up and faces 
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from engine.avatar.anny import FORMAT_VERSION, PART_NAMES, PHENOTYPE_NAMES, deco
 from engine.errors import ModelFileError
 from engine.fusion.copy_paste import build_topology
 from engine.fusion.fusion_map_file import fusion_map_arrays
+from engine.inference.store import write_atomically
 from engine.types import ARKIT_NAMES
 
 Array = NDArray[Any]
@@ -183,12 +183,6 @@ def _numpy(tensor: Any) -> Array:
 
 def write_arrays(path: Path, arrays: dict[str, Array]) -> None:
     """Write the arrays as one compressed file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, content.getvalue())

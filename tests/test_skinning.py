@@ -49,6 +49,19 @@ def test_a_mesh_stays_valid_while_the_next_ones_are_made():
     np.testing.assert_array_equal(mesh.normals, before[1])
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_new_identity_poses_as_if_made_afresh(shared):
+    """With the skin shared the sorted order is reused, without it is not."""
+    avatar = synthetic_avatar()
+    grown = dataclasses.replace(avatar, rest_vertices_m=avatar.rest_vertices_m * 1.3)
+    if not shared:
+        weights = synthetic_avatar(5).skin_weights
+        grown = dataclasses.replace(grown, skin_weights=weights)
+    state = random_state(len(avatar.parents))
+    renewed = Poser(avatar).with_identity(grown).pose(state).vertices_m
+    np.testing.assert_array_equal(renewed, Poser(grown).pose(state).vertices_m)
+
+
 def test_a_state_for_another_skeleton_is_refused():
     avatar = synthetic_avatar()
     with pytest.raises(AvatarError, match="joints"):

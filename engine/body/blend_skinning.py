@@ -9,7 +9,7 @@ from numba import njit
 
 from engine.avatar.topology import FusedAvatar
 from engine.body.kinematics import forward_kinematics
-from engine.body.skin_layout import SkinLayout, sort_for_skinning
+from engine.body.skin_layout import SkinLayout, sort_for_skinning, with_rest_pose
 from engine.errors import AvatarError
 from engine.fusion.normals import vertex_normals
 from engine.types import ARKIT_NAMES, F32, I32, AvatarState, FusedMesh
@@ -86,9 +86,9 @@ class Workspace:
     """(3, V) sorted."""
 
     @staticmethod
-    def of(avatar: FusedAvatar) -> Workspace:
-        """Sort the avatar and make room."""
-        layout = sort_for_skinning(avatar)
+    def of(avatar: FusedAvatar, layout: SkinLayout | None = None) -> Workspace:
+        """Sort the avatar, unless its layout is known, and make room."""
+        layout = layout or sort_for_skinning(avatar)
         return Workspace(
             layout=layout,
             transforms=np.zeros((len(avatar.parents), 3, 4), np.float32),
@@ -141,13 +141,26 @@ class Poser:
     A mesh it returned stays valid until :data:`RING_LENGTH` further calls. Not thread-safe.
     """
 
-    def __init__(self, avatar: FusedAvatar) -> None:
+    def __init__(self, avatar: FusedAvatar, layout: SkinLayout | None = None) -> None:
         self.avatar = avatar
-        self.workspace = Workspace.of(avatar)
+        self.workspace = Workspace.of(avatar, layout)
         shape = (RING_LENGTH, *avatar.rest_vertices_m.shape)
         self._vertices = np.zeros(shape, np.float32)
         self._normals = np.zeros(shape, np.float32)
         self._next = 0
+
+    def with_identity(self, avatar: FusedAvatar) -> Poser:
+        """A poser of another identity; sorting is skipped where skin and expressions are shared.
+
+        Avatars fused from one :class:`engine.fusion.copy_paste.FusionMap` share both.
+        """
+        ours = self.avatar
+        shared = (
+            avatar.skin_weights is ours.skin_weights
+            and avatar.skin_joints is ours.skin_joints
+            and avatar.morph_offsets_m is ours.morph_offsets_m
+        )
+        return Poser(avatar, with_rest_pose(self.workspace.layout, avatar) if shared else None)
 
     def pose(self, state: AvatarState) -> FusedMesh:
         """The avatar's mesh in this state.

@@ -8,7 +8,7 @@ the result is put back into the avatar's own order at the end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,12 @@ class SkinLayout:
     """(3, V) sorted."""
     morphs: MorphSpans
     runs: SkinRuns
+
+
+def with_rest_pose(layout: SkinLayout, avatar: FusedAvatar) -> SkinLayout:
+    """The same order for another identity: only the rest pose differs."""
+    rest = np.ascontiguousarray(avatar.rest_vertices_m[layout.order].T, np.float32)
+    return replace(layout, rest_m=rest)
 
 
 def sort_for_skinning(avatar: FusedAvatar) -> SkinLayout:
