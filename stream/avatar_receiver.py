@@ -1,0 +1,166 @@
+"""The watcher's side of a connection: a state machine over a transport, without I/O of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from engine.errors import PeerError
+from engine.types import AvatarState
+from stream.avatar_channel import AvatarAssembler, AvatarFile
+from stream.clock_sync import ClockSync
+from stream.mesh_codec import MeshDecoder, ReceivedMesh
+from stream.motion_codec import decode_motion
+from stream.motion_receiver import MotionReceiver
+from stream.protocol import (
+    AVATAR,
+    AVATAR_MAX_BYTES,
+    CONTROL,
+    MESH,
+    MOTION,
+    PROTOCOL_VERSION,
+    AvatarHeader,
+    ChannelSpec,
+    ControlMessage,
+    Failure,
+    Hello,
+    Ping,
+    Pong,
+    Statistics,
+    Tier,
+    decode_control,
+    encode_control,
+)
+from stream.transport import Transport
+
+AGENT = "sars"
+
+
+class AvatarReceiver:
+    """Reads one server; what arrives is handed to the callbacks, on the event loop.
+
+    Args:
+        transport: the connection; this session becomes its handler.
+        tiers: what to ask for.
+        max_avatar_bytes: larger base avatars are refused.
+        clock_ns: our monotonic clock.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        tiers: tuple[Tier, ...] = ("motion",),
+        max_avatar_bytes: int = AVATAR_MAX_BYTES,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._transport = transport
+        self._tiers = tiers
+        self._clock_ns = clock_ns
+        self._assembler = AvatarAssembler(max_avatar_bytes)
+        self._meshes = MeshDecoder()
+        self.motion = MotionReceiver()
+        self.clock = ClockSync()
+        self.clock_offset_us: int | None = None
+        """Set it where the offset is known, as on one machine (0); else it is measured."""
+        self.heard_at_ns = clock_ns()
+        """Our clock when the server last said anything."""
+        self.heard = False
+        """Whether it has said anything at all."""
+        self.server_statistics: dict[str, float] = {}
+        self.on_avatar: Callable[[AvatarFile], None] = lambda _: None
+        self.on_state: Callable[[AvatarState], None] = lambda _: None
+        """Every frame once, in order; one that was lost and recovered comes with the next."""
+        self.on_mesh: Callable[[ReceivedMesh], None] = lambda _: None
+        transport.start(self)
+
+    def opened(self) -> None:
+        """See :class:`stream.transport.Handler`."""
+        self._say(Hello(PROTOCOL_VERSION, AGENT, self._tiers))
+        self.ping()
+
+    def received(self, channel: ChannelSpec, message: bytes | str) -> None:
+        """See :class:`stream.transport.Handler`.
+
+        Raises:
+            PeerError: what came is not allowed.
+        """
+        self.heard, self.heard_at_ns = True, self._clock_ns()
+        if isinstance(message, str):
+            self._text(channel, decode_control(message))
+        elif channel is MOTION:
+            self._packet(message)
+        elif channel is CONTROL:
+            self.on_state(decode_motion(message).state)
+        elif channel is AVATAR:
+            self._chunk(message)
+        elif channel is MESH:
+            self._fragment(message)
+
+    def drained(self, channel: ChannelSpec) -> None:
+        """See :class:`stream.transport.Handler`."""
+
+    def ping(self) -> None:
+        """Ask for the server's clock, and show that we are here; due every second."""
+        self._say(Ping(self._clock_ns() // 1000))
+
+    def send_statistics(self) -> None:
+        """Tell the server how its packets arrive."""
+        motion = self.motion
+        self._say(
+            Statistics(
+                {
+                    "received": float(motion.received),
+                    "lost": float(motion.lost),
+                    "recovered": float(motion.recovered),
+                    "late": float(motion.late),
+                }
+            )
+        )
+
+    def _packet(self, packet: bytes) -> None:
+        offset = self.clock_offset_us
+        if offset is None:
+            offset = self.clock.offset_us
+        for state in self.motion.feed(packet, self.heard_at_ns // 1000, offset):
+            self.on_state(state)
+
+    def _chunk(self, chunk: bytes) -> None:
+        avatar = self._assembler.add(chunk)
+        if avatar is not None:
+            self.on_avatar(avatar)
+
+    def _fragment(self, message: bytes) -> None:
+        mesh = self._meshes.feed(message)
+        if mesh is not None:
+            self.on_mesh(mesh)
+
+    def _text(self, channel: ChannelSpec, message: ControlMessage) -> None:
+        if isinstance(message, AvatarHeader) and channel is AVATAR:
+            self._assembler.begin(message)
+        elif channel is not CONTROL:
+            raise PeerError(f"the server sent text on {channel.label}")
+        else:
+            self._control(message)
+
+    def _control(self, message: ControlMessage) -> None:
+        match message:
+            case Hello():
+                if message.protocol != PROTOCOL_VERSION:
+                    raise PeerError(
+                        f"the server speaks protocol {message.protocol}, this client "
+                        f"{PROTOCOL_VERSION}: update the older one"
+                    )
+            case Ping():
+                self._say(Pong(message.sent_at_us, self._clock_ns() // 1000))
+            case Pong():
+                now_us = self._clock_ns() // 1000
+                self.clock.add(message.sent_at_us, message.received_at_us, now_us)
+            case Statistics():
+                self.server_statistics = message.values
+            case Failure():
+                raise PeerError(f"the server ended the connection: {message.reason}")
+            case AvatarHeader():
+                raise PeerError("the server announced an avatar on the control channel")
+
+    def _say(self, message: ControlMessage) -> None:
+        self._transport.send(CONTROL, encode_control(message))

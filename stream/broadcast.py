@@ -1,0 +1,98 @@
+"""One feed to many watchers: every frame is encoded once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from engine.errors import AvatarError
+from stream.avatar_channel import AvatarFile
+from stream.feed import AvatarFeed, FeedItem
+from stream.mesh_codec import MeshEncoder
+from stream.motion_codec import MotionEncoder
+from stream.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+
+class Broadcast:
+    """Reads the feed and hands its frames and avatars to the watchers."""
+
+    def __init__(self, feed: AvatarFeed) -> None:
+        self._feed = feed
+        self._motion = MotionEncoder()
+        self._mesh = MeshEncoder()
+        self._watchers: set[Watcher] = set()
+        self._wanted_version: int | None = None
+        self._wanted = asyncio.Event()
+        self._avatar: AvatarFile | None = None
+        self._last_packet: bytes | None = None
+        self.frames = 0
+        """Frames read from the feed."""
+
+    def add(self, watcher: Watcher) -> None:
+        """Send to this watcher from its hello on."""
+        watcher.on_greeted = self._catch_up
+        self._watchers.add(watcher)
+
+    def discard(self, watcher: Watcher) -> None:
+        """Stop sending to it."""
+        self._watchers.discard(watcher)
+
+    async def run(self) -> None:
+        """Forward frames until the feed ends, then stay for those who join late."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._load_avatars())
+            async for item in self._feed.items():
+                await self._forward(item)
+
+    def send_statistics(self) -> None:
+        """Send the feed's figures to everybody."""
+        for watcher in self._watchers:
+            watcher.send_statistics(self._feed.statistics())
+
+    def _catch_up(self, watcher: Watcher) -> None:
+        if self._avatar is not None:
+            watcher.send_avatar(self._avatar)
+        if self._last_packet is not None:
+            watcher.send_last_state(self._last_packet)
+
+    async def _forward(self, item: FeedItem) -> None:
+        self.frames += 1
+        if item.state.identity_version != self._wanted_version:
+            self._wanted_version = item.state.identity_version
+            self._wanted.set()
+        self._last_packet = self._motion.encode(item.state)
+        for watcher in self._watchers:
+            watcher.send_motion(self._last_packet)
+        if item.mesh is not None and any(watcher.wants_mesh for watcher in self._watchers):
+            await self._forward_mesh(item)
+
+    async def _forward_mesh(self, item: FeedItem) -> None:
+        if item.mesh is None:
+            return
+        coded = await asyncio.to_thread(self._mesh.encode, item.mesh, item.state)
+        intra = self._mesh.intra
+        for watcher in self._watchers:
+            if intra is not None:
+                watcher.send_mesh(coded, intra)
+
+    async def _load_avatars(self) -> None:
+        """Writing a GLB takes a while, so frames do not wait for it."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            version = self._wanted_version
+            if version is not None:
+                await self._load_avatar(version)
+
+    async def _load_avatar(self, version: int) -> None:
+        try:
+            glb = await asyncio.to_thread(self._feed.avatar_glb, version)
+        except AvatarError as error:
+            log.warning("no avatar for the watchers: %s", error)
+            return
+        self._avatar = AvatarFile.of(version, glb)
+        for watcher in self._watchers:
+            if watcher.greeted:
+                watcher.send_avatar(self._avatar)

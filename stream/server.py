@@ -1,0 +1,153 @@
+"""The server: sends a live avatar to whoever watches, takes cameras from whoever publishes.
+
+feed ──► encode once ──► Watcher, Watcher, …   (WHEP, POST /whep)
+browser's camera ──► PublishedCamera ──► cameras   (WHIP, POST /whip)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from engine.errors import AvatarError
+from engine.slot import Policy, Slot
+from stream.broadcast import Broadcast
+from stream.feed import AvatarFeed
+from stream.peers import Peers
+from stream.published_camera import PublishedCamera
+from stream.signalling import MAX_SDP_BYTES, WHEP_PATH, WHIP_PATH, Access, Endpoint, guard
+from stream.whep import Whep
+from stream.whip import Whip
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Where and for whom a server runs.
+
+    On another interface than loopback give ``certificate`` and ``key``: browsers open a camera
+    only for https or localhost, and a bearer token must not travel in the clear.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0 takes any free one."""
+    access: Access = field(default_factory=Access)
+    certificate: Path | None = None
+    """PEM."""
+    key: Path | None = None
+    pages: Path | None = None
+    """Folder of the browser viewer; nothing outside of it is served."""
+    max_watchers: int = 16
+    ice_servers: tuple[str, ...] = ()
+    """STUN servers, for watchers outside the local network."""
+
+
+class StreamServer:
+    """Serves one feed. Use ``async with server.run() as url``.
+
+    Args:
+        feed: what watchers see.
+        options: where and for whom.
+    """
+
+    def __init__(self, feed: AvatarFeed, options: ServerOptions | None = None) -> None:
+        self._feed = feed
+        self._options = options or ServerOptions()
+        self.cameras: Slot[PublishedCamera] = Slot(Policy.LATEST)
+        """Cameras as browsers publish them; a new one ends the one before."""
+        self.broadcast = Broadcast(feed)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[str]:
+        """Serve until the block is left; then every peer is gone and every task has ended.
+
+        Yields:
+            The URL to open or to give to a client.
+
+        Raises:
+            AvatarError: the port or the certificate cannot be used.
+        """
+        tls = self._tls()
+        async with asyncio.TaskGroup() as tasks:
+            watchers = Peers("watcher", self._options.max_watchers, tasks)
+            # Two: the newest camera replaces the one before, which takes a moment to leave.
+            publishers = Peers("camera", 2, tasks)
+            whep = Whep(self.broadcast, watchers, self._options.ice_servers)
+            whip = Whip(self.cameras, publishers, self._options.ice_servers)
+            runner = web.AppRunner(self._app(whep, whip), access_log=None)
+            loops = [tasks.create_task(self.broadcast.run()), tasks.create_task(whep.watch_over())]
+            try:
+                yield await self._listen(runner, tls)
+            finally:
+                await runner.cleanup()
+                await watchers.end_all()
+                await publishers.end_all()
+                await self.cameras.close()
+                for task in loops:
+                    task.cancel()
+
+    def _app(self, whep: Whep, whip: Whip) -> web.Application:
+        options = self._options
+        app = web.Application(
+            client_max_size=MAX_SDP_BYTES,
+            middlewares=[guard(options.access, (WHEP_PATH, WHIP_PATH))],
+        )
+        app.add_routes(Endpoint(WHEP_PATH, whep.begin, whep.end).routes())
+        app.add_routes(Endpoint(WHIP_PATH, whip.begin, whip.end).routes())
+        add_pages(app, options.pages)
+        return app
+
+    async def _listen(self, runner: web.AppRunner, tls: ssl.SSLContext | None) -> str:
+        host, port = self._options.host, self._options.port
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        except OSError as error:
+            raise AvatarError(
+                f"cannot listen on {host}:{port} ({error.strerror}): choose another port"
+            ) from error
+        port = runner.addresses[0][1]
+        scheme = "http" if tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def _tls(self) -> ssl.SSLContext | None:
+        certificate, key = self._options.certificate, self._options.key
+        if certificate is None and key is None:
+            return None
+        if certificate is None or key is None:
+            raise AvatarError("TLS needs both a certificate and a key")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            raise AvatarError(
+                f"cannot use the certificate {certificate} with the key {key}: {error}"
+            ) from error
+        return context
+
+
+def add_pages(app: web.Application, pages: Path | None) -> None:
+    """Serve the browser viewer's folder; aiohttp refuses paths and links that leave it."""
+    index = pages / "index.html" if pages is not None else None
+    if pages is None or index is None or not index.is_file():
+        app.router.add_get("/", _no_pages)
+        return
+
+    async def first_page(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(index)
+
+    app.router.add_get("/", first_page)
+    app.router.add_static("/", pages)
+
+
+async def _no_pages(_: web.Request) -> web.Response:
+    return web.Response(text="The avatar is at /whep. The browser viewer has not been built.\n")

@@ -1,0 +1,78 @@
+"""WHEP: a watcher's offer becomes a peer connection that the broadcast sends to."""
+
+from __future__ import annotations
+
+import asyncio
+
+from engine.errors import PeerError
+from stream.broadcast import Broadcast
+from stream.peers import Peers
+from stream.rtc import RtcTransport, accept_offer, answer, close_connection, new_connection
+from stream.signalling import UnsupportedOfferError
+from stream.watcher import Watcher
+
+_TICK_S = 1.0
+
+
+class Whep:
+    """Begins and ends watchers.
+
+    Args:
+        broadcast: what they watch.
+        peers: bounds and owns them.
+        ice_servers: STUN servers.
+    """
+
+    def __init__(self, broadcast: Broadcast, peers: Peers, ice_servers: tuple[str, ...]) -> None:
+        self._broadcast = broadcast
+        self._peers = peers
+        self._ice_servers = ice_servers
+        self._live: dict[RtcTransport, Watcher] = {}
+
+    async def begin(self, offer: str) -> tuple[str, str]:
+        """Answer an offer: (session id, SDP answer).
+
+        Raises:
+            PeerError: the offer cannot be used, or the server is full.
+        """
+        with self._peers.reserve():
+            connection = new_connection(self._ice_servers)
+            try:
+                await accept_offer(connection, offer)
+                if connection.sctp is None:
+                    raise UnsupportedOfferError("to watch, offer data channels (m=application)")
+                transport = RtcTransport(connection)
+                watcher = Watcher(transport)
+                sdp = await answer(connection)
+            except BaseException:
+                await close_connection(connection)
+                raise
+            session = await self._peers.begin(
+                lambda: self._watch(transport, watcher), transport.close
+            )
+            return session, sdp
+
+    async def end(self, session: str) -> bool:
+        """End a watcher by its id; False where there is none."""
+        return await self._peers.end(session)
+
+    async def watch_over(self) -> None:
+        """Once a second: end who has gone or misbehaves, send figures to the others."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            for transport, watcher in self._live.items():
+                try:
+                    watcher.check_alive()
+                    transport.check_memory()
+                except PeerError as error:
+                    transport.fail(str(error))
+            self._broadcast.send_statistics()
+
+    async def _watch(self, transport: RtcTransport, watcher: Watcher) -> str:
+        self._live[transport] = watcher
+        self._broadcast.add(watcher)
+        try:
+            return await transport.ended()
+        finally:
+            self._broadcast.discard(watcher)
+            del self._live[transport]
