@@ -10,6 +10,7 @@ from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.avatar.topology import FusedAvatar, Topology
 from engine.body import quaternions as q
 from engine.body.blend_skinning import RING_LENGTH, Poser
+from engine.body.kinematics import forward_kinematics
 from engine.errors import AvatarError, ModelFileError
 from engine.types import ARKIT_NAMES, Phenotypes
 
@@ -60,6 +61,21 @@ def test_a_new_identity_poses_as_if_made_afresh(shared):
     state = random_state(len(avatar.parents))
     renewed = Poser(avatar).with_identity(grown).pose(state).vertices_m
     np.testing.assert_array_equal(renewed, Poser(grown).pose(state).vertices_m)
+
+
+def test_a_state_from_a_packet_needs_no_second_compilation():
+    """Read-only and double-precision arrays reach the same compiled kernel."""
+    avatar = synthetic_avatar()
+    state = random_state(len(avatar.parents))
+    poser = Poser(avatar)
+    expected = poser.pose(state).vertices_m
+    compiled = len(forward_kinematics.signatures)
+    frozen = state.rotations_xyzw.copy()
+    frozen.flags.writeable = False
+    doubled = state.expression.astype(np.float64)
+    other = dataclasses.replace(state, rotations_xyzw=frozen, expression=doubled)
+    np.testing.assert_array_equal(poser.pose(other).vertices_m, expected)
+    assert len(forward_kinematics.signatures) == compiled
 
 
 def test_a_state_for_another_skeleton_is_refused():

@@ -200,7 +200,8 @@ class Container:
         values = np.ndarray(
             (count, width), dtype.newbyteorder("<"), data, offset, (stride, dtype.itemsize)
         )
-        copied = np.ascontiguousarray(values, dtype)
+        # A copy: aligned, writable, and it does not keep the whole file alive.
+        copied = np.array(values, dtype, order="C")
         if component == 5126 and not np.isfinite(copied).all():
             raise ModelFileError("the avatar holds numbers that are not finite")
         return copied

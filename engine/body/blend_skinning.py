@@ -147,6 +147,9 @@ class Poser:
         shape = (RING_LENGTH, *avatar.rest_vertices_m.shape)
         self._vertices = np.zeros(shape, np.float32)
         self._normals = np.zeros(shape, np.float32)
+        self._rotations = np.zeros((len(avatar.parents), 4), np.float32)
+        self._translation = np.zeros(3, np.float32)
+        self._expression = np.zeros(len(ARKIT_NAMES), np.float32)
         self._next = 0
 
     def with_identity(self, avatar: FusedAvatar) -> Poser:
@@ -168,11 +171,17 @@ class Poser:
         Raises:
             AvatarError: the state has another number of joints or expressions.
         """
-        rotations, translation, expression = self._checked(state)
+        self._take(state)
         vertices, normals = self._vertices[self._next], self._normals[self._next]
         self._next = (self._next + 1) % RING_LENGTH
         pose_avatar(
-            self.avatar, rotations, translation, expression, self.workspace, vertices, normals
+            self.avatar,
+            self._rotations,
+            self._translation,
+            self._expression,
+            self.workspace,
+            vertices,
+            normals,
         )
         return FusedMesh(
             index=state.index,
@@ -182,15 +191,18 @@ class Poser:
             topology=self.avatar.topology,
         )
 
-    def _checked(self, state: AvatarState) -> tuple[F32, F32, F32]:
-        joints, actions = len(self.avatar.parents), len(ARKIT_NAMES)
-        rotations = np.ascontiguousarray(state.rotations_xyzw, np.float32)
-        translation = np.ascontiguousarray(state.translation_m, np.float32)
-        expression = np.ascontiguousarray(state.expression, np.float32)
-        shapes = (rotations.shape, translation.shape, expression.shape)
-        if shapes != ((joints, 4), (3,), (actions,)):
+    def _take(self, state: AvatarState) -> None:
+        """Copy the state, so that the kernels always see one type, writable and contiguous.
+
+        A read-only array (from a packet) would have them compiled a second time, for seconds.
+        """
+        ours = (self._rotations, self._translation, self._expression)
+        given = (state.rotations_xyzw, state.translation_m, state.expression)
+        if any(theirs.shape != own.shape for theirs, own in zip(given, ours, strict=True)):
             raise AvatarError(
-                f"the avatar has {joints} joints and {actions} expressions, but the state holds "
-                f"arrays of shapes {shapes}; pose it with a state made for this avatar"
+                f"the avatar has {len(self._rotations)} joints and {len(self._expression)} "
+                f"expressions, but the state holds arrays of shapes "
+                f"{tuple(theirs.shape for theirs in given)}; pose it with a state made for it"
             )
-        return rotations, translation, expression
+        for own, theirs in zip(ours, given, strict=True):
+            own[:] = theirs
