@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.perception.hand_region import Side, from_landmarks, wrist_of, wrist_visibility
 from engine.perception.region import Region
-from engine.types import F32, PoseLandmarks
+from engine.types import F32, HandLandmarks, PoseLandmarks
 
 REACH = 1.0
 """How far, in crop sides (about two hand lengths), a hand may be from the body's wrist."""
@@ -28,6 +28,33 @@ def is_at(region: Region, points: F32) -> bool:
     around = from_landmarks(points)
     away = float(np.hypot(region.cx - around.cx, region.cy - around.cy))
     return away < SAME * around.side
+
+
+def distinct(
+    left: HandLandmarks | None, right: HandLandmarks | None, pose: PoseLandmarks | None
+) -> tuple[HandLandmarks | None, HandLandmarks | None]:
+    """Of two trackers that met on one hand in this frame, keep the better one.
+
+    Args:
+        left: what the left tracker found.
+        right: what the right tracker found.
+        pose: the body in the same frame.
+
+    Returns:
+        Both, or one of them with ``None`` for the other: the one nearer to its own body wrist,
+        without a body the surer one.
+    """
+    if left is None or right is None or not is_same_hand(left.points_px, right.points_px):
+        return left, right
+    if pose is None:
+        left_is_better = left.presence >= right.presence
+    else:
+        left_is_better = _from_wrist(left, pose, "left") <= _from_wrist(right, pose, "right")
+    return (left, None) if left_is_better else (None, right)
+
+
+def _from_wrist(hand: HandLandmarks, pose: PoseLandmarks, side: Side) -> float:
+    return float(np.hypot(*(hand.points_px[0, :2] - wrist_of(pose, side))))
 
 
 def belongs(

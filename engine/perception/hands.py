@@ -1,6 +1,6 @@
 """The hand tracker: 21 landmarks of one of the person's hands, in the picture and in metres.
 
-Where to look, in this order: where the hand was going; where the body's wrist is; where a palm is
+Where to look, in this order: where the hand was; where the body's wrist is; where a palm is
 seen. Which hand it is follows from the body's wrists, and from the network's own reading of
 handedness where the wrists are too close to tell or no body is seen.
 """
@@ -32,13 +32,13 @@ from engine.types import F32, U8, HandLandmarks, PoseLandmarks
 
 SIDE = 224
 PRESENT = 0.5
+KEPT = 0.35
+"""A hand that is followed may be blurred by its motion: it needs less than one that is found."""
 DEPTH_SCALE = 1.0 / 0.4
 """The network's depth counts 0.4 to the pixel (MediaPipe's normalize_z)."""
 STEADY = 0.03
 WRIST_VISIBLE = 0.4
-LOOK_AHEAD = 0.7
-"""Fraction of the last frame's motion by which the next crop is moved ahead."""
-INSIDE = 0.5
+INSIDE = 0.4
 """A hand with fewer of its points in the picture has left it."""
 SIDE_MEMORY = 0.8
 FOREIGN = 0.2
@@ -77,7 +77,6 @@ class HandTracker:
         self._wrist_backoff = Backoff(longest=3)
         self._palm_backoff = Backoff(longest=12)
         self._region: Region | None = None
-        self._around: Region | None = None
         self._own_side = 0.5
 
     def reset(self) -> None:
@@ -111,10 +110,10 @@ class HandTracker:
     def _follow(
         self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None
     ) -> _Reading | None:
-        """Look where the hand was going."""
+        """Look where the hand was."""
         if self._region is None:
             return None
-        reading = self._read(image, self._region)
+        reading = self._read(image, self._region, KEPT)
         if reading is None:
             return None
         self._own_side = SIDE_MEMORY * self._own_side + (1.0 - SIDE_MEMORY) * reading.own_side
@@ -160,7 +159,7 @@ class HandTracker:
         self, image: U8, region: Region, pose: PoseLandmarks | None, other: HandLandmarks | None
     ) -> _Reading | None:
         """Read a region and take what is there only if it is this tracker's hand."""
-        reading = self._read(image, region)
+        reading = self._read(image, region, PRESENT)
         if reading is None or not self._is_mine(reading, reading.own_side, pose, other, 0.5):
             return None
         self._own_side = 0.5 + 0.5 * reading.own_side
@@ -180,16 +179,16 @@ class HandTracker:
 
     def _is_expected(self, image: U8, pose: PoseLandmarks) -> bool:
         """Whether the body says that the hand is in the picture."""
-        region = from_pose(pose, self._side)
-        seen = wrist_visibility(pose, self._side) >= WRIST_VISIBLE
-        return seen and region.is_inside(image.shape[1], image.shape[0])
+        x, y = wrist_of(pose, self._side)
+        inside = 0.0 <= x < image.shape[1] and 0.0 <= y < image.shape[0]
+        return inside and wrist_visibility(pose, self._side) >= WRIST_VISIBLE
 
-    def _read(self, image: U8, region: Region) -> _Reading | None:
+    def _read(self, image: U8, region: Region, least: float) -> _Reading | None:
         height, width = image.shape[:2]
-        if not (region.is_inside(width, height) and region.is_readable(width, height)):
+        if not region.is_readable(width, height):
             return None
         landmarks, presence, right, world = self._network(self._crop(image, region))
-        if presence.flat[0] < PRESENT:
+        if presence.flat[0] < least:
             return None
         points = region.to_frame(landmarks[0], SIDE)
         points[:, 2] *= DEPTH_SCALE
@@ -205,16 +204,10 @@ class HandTracker:
         )
 
     def _remember(self, reading: _Reading) -> None:
-        """Choose the next frame's region: around the landmarks, moved ahead."""
+        """Choose the next frame's region: around the landmarks."""
         self._wrist_backoff.reset()
         self._palm_backoff.reset()
-        around = from_landmarks(reading.points)
-        region = around
-        if self._around is not None:
-            dx, dy = around.cx - self._around.cx, around.cy - self._around.cy
-            region = around.shifted(LOOK_AHEAD * dx, LOOK_AHEAD * dy)
-        self._region = steadied(self._region, region, STEADY)
-        self._around = around
+        self._region = steadied(self._region, from_landmarks(reading.points), STEADY)
 
     def _landmarks(self, reading: _Reading) -> HandLandmarks:
         points, world = reading.points, reading.world
@@ -225,7 +218,6 @@ class HandTracker:
 
     def _lose(self) -> None:
         self._region = None
-        self._around = None
         self._own_side = 0.5
         for landmark_filter in self._filters or ():
             landmark_filter.reset()

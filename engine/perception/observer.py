@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from engine.perception.body import BodyTracker
 from engine.perception.face import FaceTracker
+from engine.perception.hand_side import distinct
 from engine.perception.hands import HandTracker
 from engine.perception.networks import Networks
 from engine.types import Frame, HandLandmarks, Observation, PoseLandmarks
@@ -57,6 +58,7 @@ class Observer:
             self._submit(lambda: self._right.track(image, previous, left_before)),
             self._submit(lambda: self._face.track(image, previous)),
         )
+        left, right = distinct(left, right, pose)
         self._pose, self._hands = pose, (left, right)
         height, width = image.shape[:2]
         observation = Observation(

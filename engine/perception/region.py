@@ -8,7 +8,7 @@ Angles are radians, clockwise as seen in the picture because y points down.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -68,10 +68,6 @@ class Region:
         out[:, 1] = s * vectors[:, 0] + c * vectors[:, 1]
         return out
 
-    def shifted(self, dx: float, dy: float) -> Region:
-        """The same square elsewhere."""
-        return replace(self, cx=self.cx + dx, cy=self.cy + dy)
-
     def is_readable(self, width: int, height: int) -> bool:
         """Whether the region shows some of the picture, at a size that a network can read.
 
@@ -80,10 +76,6 @@ class Region:
         half = self.side / 2.0
         shows = -half < self.cx < width + half and -half < self.cy < height + half
         return shows and 4.0 <= self.side <= 8.0 * max(width, height)
-
-    def is_inside(self, width: int, height: int) -> bool:
-        """Whether the centre lies in the picture."""
-        return 0.0 <= self.cx < width and 0.0 <= self.cy < height
 
 
 def whole_picture(width: int, height: int) -> Region:
