@@ -1,0 +1,1 @@
+"""SARS module 2, live: head pose, expressions and gaze from face landmarks."""

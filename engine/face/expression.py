@@ -1,0 +1,70 @@
+"""52 ARKit expressions from landmark features, by bounded least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.face.bounded_least_squares import solve_bounded
+from engine.face.expression_prior import JAW_OPEN, MOUTH_CLOSE, ExpressionPrior
+from engine.face.response import LandmarkResponse
+from engine.types import ARKIT_NAMES, F32, F64
+
+DEEPEST_UNDERSHOOT = -0.5
+BELOW_NONE = 2.0
+"""How much more evidence less than none of an action needs than some of it."""
+TWO_WAY = ("eye", "brow", "jawLeft", "jawRight", "mouthLeft", "mouthRight")
+"""Actions whose opposite is an action too: less than none of them is some of the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionFit:
+    """One frame's solution."""
+
+    expression: F64
+    """(52,) in [0, 1]."""
+    signed: F64
+    """(52,) in [-0.5, 1]: the solution itself. Negative where a face shows less than none of an
+    action: the person's neutral face was taken with some of it in."""
+
+
+class ExpressionSolver:
+    """Solves frame after frame, each from the last one's solution. Not thread-safe."""
+
+    def __init__(self, response: LandmarkResponse, prior: ExpressionPrior) -> None:
+        self._response = response
+        self._prior = prior
+        self._previous = np.zeros(len(ARKIT_NAMES))
+        self._deepest = np.array(
+            [0.0 if name.startswith(TWO_WAY) else DEEPEST_UNDERSHOOT for name in ARKIT_NAMES]
+        ) * (prior.upper > 0.0)
+
+    def reset(self) -> None:
+        """Forget the last solution."""
+        self._previous[:] = 0.0
+
+    def solve(self, features: F32, yaw: float, caution: float = 1.0) -> ExpressionFit:
+        """Minimise ``1/2 |f - G'e|^2_S + 1/2 e'Qe + l'max(e, 0) + 2 l'max(-e, 0)`` in the box.
+
+        Args:
+            features: (1434,) mm from the person's neutral face.
+            yaw: of the head as the camera sees it, rad.
+            caution: 1, or more while the neutral face is not known well: multiplies ``l``.
+        """
+        hessian, gradient = self._response.normal_equations(features, yaw)
+        price = caution * self._prior.linear
+        signed = solve_bounded(
+            hessian + self._prior.quadratic,
+            gradient,
+            self._deepest,
+            self._prior.upper,
+            self._previous,
+            price,
+            BELOW_NONE * price,
+        )
+        self._previous[:] = signed
+        expression = np.maximum(signed, 0.0)
+        # mouthClose corrects an open jaw: on a closed one it means nothing.
+        expression[MOUTH_CLOSE] = min(expression[MOUTH_CLOSE], expression[JAW_OPEN])
+        return ExpressionFit(expression, signed)

@@ -1,0 +1,93 @@
+"""What is known about faces before looking at one: a Gaussian and a sparse prior on the actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.types import ARKIT_NAMES, F64
+
+RIDGE = 4.0
+SPARSITY = 3.0
+SYMMETRY = 20.0
+"""Both sides of a face mostly do the same: strength of ``(left - right)^2``."""
+EXCLUSION = 6.0
+"""Strength of the product of two actions that undo each other."""
+UNSEEN_RIDGE = 60.0
+
+ASYMMETRIC = ("eyeLook", "jawLeft", "jawRight", "mouthLeft", "mouthRight")
+OPPOSITES = (
+    ("mouthLeft", "mouthRight"), ("jawLeft", "jawRight"),
+    ("eyeLookInLeft", "eyeLookOutLeft"), ("eyeLookInRight", "eyeLookOutRight"),
+    ("eyeLookUpLeft", "eyeLookDownLeft"), ("eyeLookUpRight", "eyeLookDownRight"),
+    ("eyeBlinkLeft", "eyeWideLeft"), ("eyeBlinkRight", "eyeWideRight"),
+    ("mouthSmileLeft", "mouthFrownLeft"), ("mouthSmileRight", "mouthFrownRight"),
+    ("browDownLeft", "browOuterUpLeft"), ("browDownRight", "browOuterUpRight"),
+    ("mouthFunnel", "mouthRollUpper"), ("mouthFunnel", "mouthRollLower"),
+    ("jawOpen", "mouthPressLeft"), ("jawOpen", "mouthPressRight"),
+)  # fmt: skip
+GAZE_TOGETHER = (
+    ("eyeLookInLeft", "eyeLookOutRight"), ("eyeLookOutLeft", "eyeLookInRight"),
+    ("eyeLookUpLeft", "eyeLookUpRight"), ("eyeLookDownLeft", "eyeLookDownRight"),
+)  # fmt: skip
+"""Eyes turn together."""
+BARELY_SEEN = ("cheekSquintLeft", "cheekSquintRight", "jawForward")
+"""Measured: the network's landmarks hardly tell these from others, so they are held low."""
+UNSEEN = ("tongueOut",)
+"""No landmark moves with these: always 0."""
+
+JAW_OPEN = ARKIT_NAMES.index("jawOpen")
+MOUTH_CLOSE = ARKIT_NAMES.index("mouthClose")
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionPrior:
+    """``1/2 e'Qe + l'e`` on top of the data, within [0, upper]."""
+
+    quadratic: F64
+    """(52, 52) symmetric positive definite."""
+    linear: F64
+    """(52,)."""
+    upper: F64
+    """(52,)."""
+
+
+def default_prior() -> ExpressionPrior:
+    """Ridge, sparsity, symmetric pairs, opposites apart, the invisible pinned to zero."""
+    count = len(ARKIT_NAMES)
+    quadratic = RIDGE * np.eye(count)
+    for left, right in (*_symmetric_pairs(), *GAZE_TOGETHER):
+        _couple(quadratic, left, right, SYMMETRY)
+    for one, other in OPPOSITES:
+        _exclude(quadratic, one, other)
+    for name in BARELY_SEEN:
+        quadratic[_index(name), _index(name)] += UNSEEN_RIDGE
+    upper = np.ones(count)
+    upper[[_index(name) for name in UNSEEN]] = 0.0
+    return ExpressionPrior(quadratic, np.full(count, SPARSITY), upper)
+
+
+def _symmetric_pairs() -> list[tuple[str, str]]:
+    return [
+        (name, name.replace("Left", "Right"))
+        for name in ARKIT_NAMES
+        if name.endswith("Left") and not name.startswith(ASYMMETRIC)
+    ]
+
+
+def _couple(quadratic: F64, one: str, other: str, strength: float) -> None:
+    i, j = _index(one), _index(other)
+    quadratic[[i, j], [i, j]] += strength
+    quadratic[[i, j], [j, i]] -= strength
+
+
+def _exclude(quadratic: F64, one: str, other: str) -> None:
+    """Add ``mu e_i e_j`` and half of it to the diagonal, so that Q stays positive definite."""
+    i, j = _index(one), _index(other)
+    quadratic[[i, j], [j, i]] += EXCLUSION
+    quadratic[[i, j], [i, j]] += EXCLUSION
+
+
+def _index(name: str) -> int:
+    return ARKIT_NAMES.index(name)

@@ -1,0 +1,204 @@
+"""The live face fit: 478 landmarks to head pose, 52 expressions and gaze, frame after frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.face.expression import ExpressionSolver
+from engine.face.expression_prior import default_prior
+from engine.face.gaze import gaze_rotations
+from engine.face.head_pose import HeadPose, initial_pose, quaternion_xyzw, refine_pose
+from engine.face.landmark_embedding import LandmarkEmbedding, default_embedding
+from engine.face.landmark_features import lateral_displacements, view_angles, view_direction
+from engine.face.neutral import NeutralFace
+from engine.face.response import LandmarkResponse
+from engine.face.smoothing import ExpressionFilter, HeadFilter
+from engine.types import F32, F64, Camera, FaceLandmarks
+
+DEFAULT_INTERVAL_S = 1.0 / 30.0
+LONGEST_INTERVAL_S = 0.5
+RELAX_SECONDS = 0.3
+FORGET_SECONDS = 1.5
+"""A face away for longer is fitted from scratch, though still taken for the same person."""
+EYES = (468, 473)
+LARGEST_JUMP = 0.04
+"""Pose residual, as a share of the face's width, above which the fit starts cold."""
+RESIDUAL_SCALE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFit:
+    """One frame's face."""
+
+    head: HeadPose
+    expression: F32
+    """(52,) in [0, 1], ordered as ARKIT_NAMES."""
+    gaze_left_xyzw: F32
+    """(4,) the left eyeball's rotation in head axes; see :mod:`engine.face.gaze`."""
+    gaze_right_xyzw: F32
+    confidence: float
+    """In [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pose:
+    rotation: F64
+    translation: F64
+    residual_px: float
+
+
+class FaceFitter:
+    """Fits one person's face in successive frames. Not thread-safe.
+
+    >>> fitter = FaceFitter(rest_vertices_m, head_joint_m)
+    >>> fit = fitter.fit(landmarks, camera)
+    """
+
+    def __init__(
+        self,
+        rest_vertices_m: F32,
+        head_joint_m: F32,
+        embedding: LandmarkEmbedding | None = None,
+        *,
+        smooth: bool = True,
+    ) -> None:
+        """Start with a stranger.
+
+        Args:
+            rest_vertices_m: (V, 3) the identity's rest pose; Anny's vertices come first.
+            head_joint_m: (3,) the head joint in the same frame.
+            embedding: the landmark network's calibration; the shipped one if left out.
+            smooth: filter expressions and head pose over time.
+        """
+        self._embedding = embedding or default_embedding()
+        self._response = LandmarkResponse(self._embedding)
+        self._solver = ExpressionSolver(self._response, default_prior())
+        self._weights = self._embedding.pose_weights.astype(np.float64)
+        self._model_m = self._embedding.neutral_m(rest_vertices_m, head_joint_m)
+        self._neutral = NeutralFace(self._response, self._model_m)
+        self._smooth = smooth
+        self._expression_filter, self._head_filter = ExpressionFilter(), HeadFilter()
+        self._pose: _Pose | None = None
+        self._last: FaceFit | None = None
+        self._away_s = 0.0
+
+    def set_identity(self, rest_vertices_m: F32, head_joint_m: F32) -> None:
+        """Another body for the same person: what was learned of the face stays, at its size."""
+        model = self._embedding.neutral_m(rest_vertices_m, head_joint_m)
+        self._neutral.rescale(_eye_distance(model) / _eye_distance(self._model_m))
+        self._model_m = model
+        self._pose = None
+
+    def reset(self) -> None:
+        """Another person: forget everything."""
+        self._neutral.restart(self._model_m)
+        self._forget()
+
+    def fit(
+        self, face: FaceLandmarks, camera: Camera, interval_s: float = DEFAULT_INTERVAL_S
+    ) -> FaceFit:
+        """Fit a frame.
+
+        Args:
+            face: the landmarks.
+            camera: that took them.
+            interval_s: seconds since the frame before.
+        """
+        seconds = float(np.clip(interval_s, 1e-3, LONGEST_INTERVAL_S))
+        points = np.ascontiguousarray(face.points_px, np.float64)
+        pose = self._find_pose(points, camera)
+        expression = self._find_expression(points, pose, camera, seconds)
+        self._pose, self._away_s = pose, 0.0
+        head = HeadPose(
+            quaternion_xyzw(pose.rotation), pose.translation.astype(np.float32), pose.residual_px
+        )
+        self._last = self._report(head, expression, self._confidence(face, pose, points), seconds)
+        return self._last
+
+    def lost(self, interval_s: float = DEFAULT_INTERVAL_S) -> FaceFit | None:
+        """No face in this frame: the last one relaxes to neutral where it was.
+
+        Returns:
+            The relaxing face, or ``None`` if there never was one.
+        """
+        if self._last is None:
+            return None
+        self._away_s += interval_s
+        if self._away_s > FORGET_SECONDS:
+            self._pose = None
+        left = np.float32(np.exp(-interval_s / RELAX_SECONDS))
+        expression = self._last.expression * left
+        gaze = gaze_rotations(self._embedding, expression)
+        confidence = self._last.confidence * float(left)
+        self._solver.reset()
+        self._expression_filter.reset()
+        self._head_filter.reset()
+        self._last = replace(
+            self._last,
+            expression=expression,
+            gaze_left_xyzw=gaze[0],
+            gaze_right_xyzw=gaze[1],
+            confidence=confidence,
+        )
+        return self._last
+
+    def _forget(self) -> None:
+        self._pose = self._last = None
+        self._away_s = 0.0
+        self._solver.reset()
+        self._expression_filter.reset()
+        self._head_filter.reset()
+
+    def _find_pose(self, points: F64, camera: Camera) -> _Pose:
+        """Warm from the last frame, cold when there is none or it does not lead here."""
+        model = self._neutral.landmarks_m
+        if self._pose is not None:
+            pose = self._refine(model, points, self._pose.rotation, self._pose.translation, camera)
+            if pose.residual_px < LARGEST_JUMP * _width_px(points):
+                return pose
+        start = initial_pose(model, points, self._weights, camera)
+        return self._refine(model, points, *start, camera)
+
+    def _refine(
+        self, model: F64, points: F64, rotation: F64, translation: F64, camera: Camera
+    ) -> _Pose:
+        lens = np.array([camera.focal_px, camera.cx, camera.cy])
+        return _Pose(*refine_pose(model, points, self._weights, rotation, translation, lens))
+
+    def _find_expression(self, points: F64, pose: _Pose, camera: Camera, seconds: float) -> F64:
+        yaw, pitch = view_angles(view_direction(pose.rotation, pose.translation))
+        lens = np.array([camera.focal_px, camera.cx, camera.cy])
+        displaced = lateral_displacements(
+            self._neutral.landmarks_m, points, pose.rotation, pose.translation, lens
+        )
+        seen = (1e3 * displaced.ravel()).astype(np.float32)
+        features = seen - self._response.neutral_features(yaw, pitch)
+        fit = self._solver.solve(features, yaw, self._neutral.caution)
+        self._neutral.learn(features, fit, yaw, seconds)
+        return fit.expression
+
+    def _report(
+        self, head: HeadPose, expression: F64, confidence: float, seconds: float
+    ) -> FaceFit:
+        actions = expression.astype(np.float32)
+        if self._smooth:
+            head = self._head_filter(head, seconds)
+            actions = self._expression_filter(expression, seconds)
+        left, right = gaze_rotations(self._embedding, actions)
+        return FaceFit(head, actions, left, right, confidence)
+
+    @staticmethod
+    def _confidence(face: FaceLandmarks, pose: _Pose, points: F64) -> float:
+        """Presence, less where the landmarks are not a face seen from anywhere."""
+        misfit = pose.residual_px / max(RESIDUAL_SCALE * _width_px(points), 1e-6)
+        return float(np.clip(face.presence, 0.0, 1.0) * np.exp(-(misfit**2)))
+
+
+def _eye_distance(landmarks: F32) -> float:
+    return float(np.linalg.norm(landmarks[EYES[0]] - landmarks[EYES[1]]))
+
+
+def _width_px(points: F64) -> float:
+    return float(np.ptp(points[:, :2], axis=0).max())

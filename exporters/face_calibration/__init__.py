@@ -1,0 +1,1 @@
+"""Where the face landmark network sees Anny, and how its landmarks answer to expressions."""

@@ -1,0 +1,257 @@
+"""The face fit: pose, bounded least squares, and expressions back from synthetic landmarks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.optimize import lsq_linear
+from scipy.spatial.transform import Rotation
+
+from engine.avatar.anny import BodyModel
+from engine.errors import ModelFileError
+from engine.face.bounded_least_squares import solve_bounded
+from engine.face.face_fit import FaceFitter
+from engine.face.head_pose import (
+    exponential,
+    initial_pose,
+    procrustes,
+    quaternion_xyzw,
+    refine_pose,
+)
+from engine.face.landmark_embedding import default_embedding, load_embedding
+from engine.face.landmark_features import view_angles, view_direction
+from engine.face.response import LandmarkResponse
+from engine.inference.store import BODY_FILE, ModelStore
+from engine.types import ARKIT_NAMES, Camera, FaceLandmarks, Phenotypes
+
+CAMERA = Camera.from_size(640, 480)
+HEAD = np.array([0.03, 0.02, -0.6])
+OPEN = ARKIT_NAMES.index("jawOpen")
+
+
+def action(**strengths: float) -> np.ndarray:
+    expression = np.zeros(52)
+    for name, strength in strengths.items():
+        expression[ARKIT_NAMES.index(name)] = strength
+    return expression
+
+
+@pytest.fixture(scope="module")
+def rest_vertices(model_cache: ModelStore) -> np.ndarray:
+    """The average Anny at rest, its head joint at the origin."""
+    model = BodyModel.load(model_cache.folder / BODY_FILE)
+    shape = model.shape(Phenotypes())
+    return shape.vertices_m - shape.joints_m[model.joint_names.index("head")]
+
+
+def project(points_m: np.ndarray) -> np.ndarray:
+    """(N, 3) pixels, z in pixels relative to the head."""
+    x, y, z = points_m.T
+    return np.column_stack(
+        [
+            CAMERA.cx + CAMERA.focal_px * x / -z,
+            CAMERA.cy - CAMERA.focal_px * y / -z,
+            -(z - HEAD[2]) * CAMERA.focal_px / -HEAD[2],
+        ]
+    )
+
+
+def look(
+    rest: np.ndarray,
+    expression: np.ndarray,
+    turn_deg: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    shape_m: float | np.ndarray = 0.0,
+    noise_px: float = 0.0,
+    seed: int = 0,
+) -> FaceLandmarks:
+    """Landmarks by the calibrated model itself, under a true perspective camera."""
+    embedding = default_embedding()
+    rotation = Rotation.from_euler("yxz", turn_deg, degrees=True).as_matrix()
+    direction = view_direction(rotation, HEAD)
+    yaw, pitch = view_angles(direction)
+    response = LandmarkResponse(embedding)
+    moved = response.features(expression, yaw) + response.neutral_features(yaw, pitch)
+    moved = moved.reshape(-1, 3)
+    face = embedding.neutral_m(rest, np.zeros(3, np.float32)) + shape_m + 1e-3 * moved
+    pixels = project(face @ rotation.T + HEAD)
+    pixels[:, :2] += np.random.default_rng(seed).normal(0, 1, (478, 2)) * noise_px
+    return FaceLandmarks(pixels.astype(np.float32), 1.0)
+
+
+def warmed(rest: np.ndarray, shape_m: float | np.ndarray = 0.0) -> FaceFitter:
+    fitter = FaceFitter(rest, np.zeros(3, np.float32), smooth=False)
+    for frame in range(40):
+        fitter.fit(look(rest, np.zeros(52), shape_m=shape_m, noise_px=0.2, seed=frame), CAMERA)
+    return fitter
+
+
+def test_procrustes_recovers_a_similarity() -> None:
+    rng = np.random.default_rng(1)
+    source, weights = rng.normal(size=(30, 3)), rng.uniform(0.1, 1.0, 30)
+    rotation = Rotation.random(random_state=2).as_matrix()
+    target = 2.5 * source @ rotation.T + [1.0, -2.0, 3.0]
+    found = procrustes(source, target, weights)
+    assert found.scale == pytest.approx(2.5)
+    np.testing.assert_allclose(found.rotation, rotation, atol=1e-12)
+    np.testing.assert_allclose(found.translation, [1.0, -2.0, 3.0], atol=1e-12)
+
+
+def test_procrustes_agrees_with_scipy_on_noisy_points() -> None:
+    rng = np.random.default_rng(3)
+    source, weights = rng.normal(size=(40, 3)), rng.uniform(0.1, 1.0, 40)
+    target = source @ Rotation.random(random_state=4).as_matrix().T + rng.normal(0, 0.1, (40, 3))
+    share = weights / weights.sum()
+    reference, _ = Rotation.align_vectors(target - share @ target, source - share @ source, weights)
+    found = procrustes(source, target, weights)
+    np.testing.assert_allclose(found.rotation, reference.as_matrix(), atol=1e-9)
+
+
+def test_procrustes_never_mirrors() -> None:
+    source = np.random.default_rng(5).normal(size=(10, 3))
+    found = procrustes(source, source * [-1.0, 1.0, 1.0], np.ones(10))
+    assert np.linalg.det(found.rotation) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("turn", [(0, 0, 0), (40, 10, 5), (-40, -20, 15), (170, 10, 20)])
+def test_quaternion_is_scipys(turn: tuple[float, float, float]) -> None:
+    rotation = Rotation.from_euler("yxz", turn, degrees=True)
+    expected = rotation.as_quat()
+    found = quaternion_xyzw(rotation.as_matrix())
+    np.testing.assert_allclose(found, expected * np.sign(expected[3]), atol=1e-6)
+
+
+def test_exponential_is_scipys() -> None:
+    vector = np.array([0.3, -0.8, 0.5])
+    expected = Rotation.from_rotvec(vector).as_matrix()
+    np.testing.assert_allclose(exponential(vector), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("yaw", [-40.0, 0.0, 40.0])
+def test_pose_under_perspective(rest_vertices: np.ndarray, yaw: float) -> None:
+    embedding = default_embedding()
+    model = embedding.neutral_m(rest_vertices, np.zeros(3, np.float32)).astype(np.float64)
+    weights = embedding.pose_weights.astype(np.float64)
+    truth = Rotation.from_euler("yxz", (yaw, 8.0, -6.0), degrees=True).as_matrix()
+    points = project(model @ truth.T + HEAD)
+    lens = np.array([CAMERA.focal_px, CAMERA.cx, CAMERA.cy])
+    start = initial_pose(model, points, weights, CAMERA)
+    rotation, translation, residual = refine_pose(model, points, weights, *start, lens)
+    np.testing.assert_allclose(rotation, truth, atol=1e-6)
+    np.testing.assert_allclose(translation, HEAD, atol=1e-6)
+    assert residual < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bounded_least_squares_is_scipys(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    matrix, target = rng.normal(size=(120, 52)), rng.normal(size=120)
+    lower, upper = np.zeros(52), rng.uniform(0.05, 1.0, 52)
+    expected = lsq_linear(matrix, target, (lower, upper), tol=1e-12).x
+    hessian, gradient, free = matrix.T @ matrix, matrix.T @ target, np.zeros(52)
+    found = solve_bounded(hessian, gradient, lower, upper, np.full(52, 0.5), free, free, 1e-9)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_neutral_reads_neutral_whoever_it_is(rest_vertices: np.ndarray) -> None:
+    for seed in range(3):
+        shape = np.random.default_rng(seed).normal(0, 0.002, (478, 3))
+        fitter = warmed(rest_vertices, shape)
+        for yaw in (-25.0, 0.0, 25.0):
+            seen = look(rest_vertices, np.zeros(52), (yaw, 0, 0), shape, 0.2, seed)
+            expression = fitter.fit(seen, CAMERA, 1e-3).expression
+            assert expression.mean() <= 0.03
+
+
+@pytest.mark.parametrize("yaw", [-30.0, 0.0, 30.0])
+@pytest.mark.parametrize(
+    "name", ["eyeBlinkLeft", "eyeBlinkRight", "jawOpen", "mouthSmileLeft", "mouthSmileRight"]
+)
+def test_an_action_reads_as_such_on_its_side(
+    rest_vertices: np.ndarray, name: str, yaw: float
+) -> None:
+    fitter = warmed(rest_vertices)
+    seen = look(rest_vertices, action(**{name: 0.8}), (yaw, 0, 0), noise_px=0.2)
+    expression = fitter.fit(seen, CAMERA).expression
+    assert ARKIT_NAMES[int(expression.argmax())] == name
+    assert expression[ARKIT_NAMES.index(name)] > 0.5
+    if name != "jawOpen":
+        other = name.replace("Left", "#").replace("Right", "Left").replace("#", "Right")
+        assert expression[ARKIT_NAMES.index(other)] < 0.3
+
+
+def test_gaze_turns_the_eyes_together(rest_vertices: np.ndarray) -> None:
+    fitter = warmed(rest_vertices)
+    to_their_left = action(eyeLookOutLeft=0.7, eyeLookInRight=0.7)
+    fit = fitter.fit(look(rest_vertices, to_their_left), CAMERA)
+    for quaternion in (fit.gaze_left_xyzw, fit.gaze_right_xyzw):
+        ahead = Rotation.from_quat(quaternion).apply([0.0, 0.0, 1.0])
+        assert ahead[0] > 0.1
+
+
+def test_a_held_smile_stays_a_smile(rest_vertices: np.ndarray) -> None:
+    fitter = warmed(rest_vertices)
+    smile = look(rest_vertices, action(mouthSmileLeft=0.8, mouthSmileRight=0.8))
+    held = [fitter.fit(smile, CAMERA).expression[43] for _ in range(600)]
+    assert held[-1] > 0.9 * held[5]
+
+
+def test_who_starts_smiling_is_understood_once_it_ends(rest_vertices: np.ndarray) -> None:
+    fitter = FaceFitter(rest_vertices, np.zeros(3, np.float32), smooth=False)
+    smile = look(rest_vertices, action(mouthSmileLeft=0.8, mouthSmileRight=0.8))
+    for _ in range(60):
+        fitter.fit(smile, CAMERA)
+    for _ in range(90):
+        rested = fitter.fit(look(rest_vertices, np.zeros(52)), CAMERA)
+    assert rested.expression.mean() <= 0.03
+    assert fitter.fit(smile, CAMERA).expression[43] > 0.5
+
+
+def test_same_landmarks_same_answer(rest_vertices: np.ndarray) -> None:
+    def run() -> np.ndarray:
+        fitter = FaceFitter(rest_vertices, np.zeros(3, np.float32))
+        frames = (
+            look(rest_vertices, action(jawOpen=i / 10), noise_px=0.5, seed=i) for i in range(9)
+        )
+        return np.stack([fitter.fit(frame, CAMERA).expression for frame in frames])
+
+    np.testing.assert_array_equal(run(), run())
+
+
+def test_a_blink_is_not_damped(rest_vertices: np.ndarray) -> None:
+    fitter = FaceFitter(rest_vertices, np.zeros(3, np.float32))
+    for _ in range(40):
+        fitter.fit(look(rest_vertices, np.zeros(52)), CAMERA)
+    shut = look(rest_vertices, action(eyeBlinkLeft=0.9, eyeBlinkRight=0.9))
+    read = [fitter.fit(shut, CAMERA).expression for _ in range(2)]
+    assert min(read[1][8], read[1][9]) > 0.6
+
+
+def test_a_lost_face_relaxes(rest_vertices: np.ndarray) -> None:
+    fitter = FaceFitter(rest_vertices, np.zeros(3, np.float32))
+    assert fitter.lost() is None
+    seen = look(rest_vertices, action(jawOpen=1.0))
+    for _ in range(40):
+        fitter.fit(look(rest_vertices, np.zeros(52)), CAMERA)
+    for _ in range(10):
+        open_mouth = fitter.fit(seen, CAMERA).expression[OPEN]
+    opened = [open_mouth]
+    for _ in range(60):
+        fit = fitter.lost()
+        assert fit is not None
+        opened.append(float(fit.expression[OPEN]))
+    assert all(b < a for a, b in pairwise(opened))
+    assert opened[1] > 0.8 * opened[0]
+    assert opened[-1] < 0.01
+    assert fit.confidence < 0.05
+
+
+def test_a_damaged_embedding_is_named(tmp_path) -> None:
+    broken = tmp_path / "embedding.npz"
+    broken.write_bytes(b"PK nothing")
+    with pytest.raises(ModelFileError, match=r"embedding\.npz"):
+        load_embedding(broken)
+    np.savez(broken, format_version=1)
+    with pytest.raises(ModelFileError, match="triangles"):
+        load_embedding(broken)
