@@ -43,7 +43,7 @@ class BodyProblem:
 
     def __init__(self, rest: RestJoints, parents: I32, embedding: LandmarkEmbedding) -> None:
         """Lay out the problem for a person's rest joints and landmarks."""
-        points = body_points(embedding)
+        points = body_points(embedding, rest.names.index("head"))
         self._rest = rest
         self._rest_points = rest.positions_m[points.bones] + points.offsets_m
         self.model = body_model(rest.names, rest.positions_m, parents)
@@ -106,10 +106,11 @@ class BodyProblem:
         self._work.angles[3:6] = 0.0
         pull_angles(self._targets, self.model, self._work.angles, frames)
 
-    def see_nothing(self, head: HeadPose | None) -> None:
+    def see_nothing(self, camera: Camera, head: HeadPose | None) -> None:
         """Only priors, and the head where the face's fit has it."""
+        self._targets.camera[:] = camera.focal_px, camera.cx, camera.cy
         measured.clear(self._targets)
-        self._aim(head)
+        self._finish(camera, head)
 
     def measure(self, seen: Observation, trust: F64, camera: Camera, head: HeadPose | None) -> None:
         """Fill the targets; pixels weigh what they are worth at the present pose's depth.
@@ -118,33 +119,36 @@ class BodyProblem:
             seen: has a pose.
             trust: (33,) of the pose's landmarks.
             camera: the pinhole camera.
-            head: the head's rotation from the face's fit, if there is one.
+            head: the head from the face's fit, if there is one.
         """
         assert seen.pose is not None
-        targets, work = self._targets, self._work
+        targets = self._targets
         targets.camera[:] = camera.focal_px, camera.cx, camera.cy
-        self.see_nothing(None)
+        measured.clear(targets)
         self.pose()
-        depth = max(-float(work.positions_m[self._chest, 2]), 0.2)
-        weight = measured.pixel_weight(camera, depth)
+        weight = self._pixel_weight(camera)
         hands = measured.hands_of(seen)
         belief = {
-            side: measured.hand_trust(seen, side, hand, trust, camera.focal_px / depth)
+            side: measured.hand_trust(seen, side, hand, trust, camera.focal_px / self._depth_m())
             for side, hand in hands.items()
         }
         measured.measure_pose(targets, self._residuals, seen.pose, trust, belief, weight)
         for side, hand in hands.items():
             measured.measure_palm(targets, side, hand, belief[side], weight)
-        self._aim(head)
+        self._finish(camera, head)
 
-    def _aim(self, head: HeadPose | None) -> None:
-        """Head rotation from the face; a weak wish to stand upright."""
+    def _pixel_weight(self, camera: Camera) -> float:
+        return measured.pixel_weight(camera, self._depth_m())
+
+    def _depth_m(self) -> float:
+        return max(-float(self._work.positions_m[self._chest, 2]), 0.2)
+
+    def _finish(self, camera: Camera, head: HeadPose | None) -> None:
+        """The head from the face; a weak wish to stand upright."""
         self._targets.aim_directions[3] = _UP
         self._targets.aim_weights[3] = 1.0 / UPRIGHT_SIGMA
         if head is not None:
-            rotation = quaternions.to_matrix(np.asarray(head.rotation_xyzw, np.float64))
-            turned = np.asarray(rotation, np.float64)
-            measured.measure_head(self._targets, turned, head.confidence)
+            measured.measure_head(self._targets, head, camera, self._pixel_weight(camera))
 
     def solve(self, iterations: int, tolerance: float = WARM_TOLERANCE) -> tuple[float, int]:
         """Minimise from the present pose; returns (cost, steps tried)."""

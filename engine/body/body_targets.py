@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.body import quaternions
 from engine.body.gauss_newton import Residuals, Targets
 from engine.body.hands import PALM
 from engine.body.landmark_embedding import BODY_POINTS, LandmarkEmbedding, PointSet
@@ -23,6 +24,7 @@ HAND_OVER_POSE = 0.05
 """What the pose network's own rough hand is still worth where the hand network sees one."""
 HEAD_OVER_POSE = 0.2
 HEAD_SIGMA = 0.06
+HEAD_POSITION_SIGMA_M = 0.005
 
 # (from, to, standard deviation in radians), BlazePose's numbers, left side; the right is + 1.
 _PAIRS = (
@@ -33,7 +35,7 @@ _MIDDLE = ((11, 12, 0.12), (23, 24, 0.15), (7, 8, 0.2), (7, 0, 0.25), (8, 0, 0.2
 BODY_SEGMENTS = _MIDDLE + tuple(
     (a + side, b + side, sigma) for a, b, sigma in _PAIRS for side in (0, 1)
 )
-HEAD_POINTS = range(11)
+HEAD_POINTS = slice(0, 11)
 HAND_POINTS_OF_POSE = {"left": (15, 17, 19, 21), "right": (16, 18, 20, 22)}
 _ROOTS = {name: BODY_POINTS + len(PALM) * k for k, name in enumerate(("left", "right"))}
 _PALM_PAIRS = ((0, 1), (0, 2), (0, 4), (1, 4))
@@ -50,15 +52,25 @@ class HeadPose:
     rotation_xyzw: F64
     """(4,) global rotation of the head joint: rest pose to camera space."""
     confidence: float = 1.0
+    position_m: F64 | None = None
+    """(3,) of the head joint in camera space. Only its direction counts: its depth depends on the
+    size that the face's fit gives the head."""
 
 
-def body_points(embedding: LandmarkEmbedding) -> PointSet:
-    """33 body points, then five of each palm."""
+def body_points(embedding: LandmarkEmbedding, head: int) -> PointSet:
+    """33 body points, then five of each palm, then the head joint itself.
+
+    Args:
+        embedding: of a person.
+        head: the index of the head joint.
+    """
     rows = list(PALM)
     sets = (embedding.left_hand, embedding.right_hand)
     return PointSet(
-        np.concatenate([embedding.body.bones, *(s.bones[rows] for s in sets)]),
-        np.concatenate([embedding.body.offsets_m, *(s.offsets_m[rows] for s in sets)]),
+        np.concatenate([embedding.body.bones, *(s.bones[rows] for s in sets), [head]]),
+        np.concatenate(
+            [embedding.body.offsets_m, *(s.offsets_m[rows] for s in sets), np.zeros((1, 3))]
+        ),
     )
 
 
@@ -147,12 +159,33 @@ def measure_palm(
     targets.segment_weights[own] = trust / PALM_DIRECTION_SIGMA
 
 
-def measure_head(targets: Targets, rotation: F64, confidence: float) -> None:
-    """The head's rotation matrix as three directions; the pose's own head points give way."""
+def measure_head(targets: Targets, head: HeadPose, camera: Camera, weight: float) -> None:
+    """The head's rotation as three directions, its joint as a pixel.
+
+    The pose network's own head points give way.
+
+    Args:
+        targets: filled in place.
+        head: from the face's fit.
+        camera: the pinhole camera.
+        weight: 1 / standard deviation of a trusted body landmark, per pixel.
+    """
+    rotation = quaternions.to_matrix(np.asarray(head.rotation_xyzw, np.float64))
     targets.aim_directions[:3] = rotation.T
-    targets.aim_weights[:3] = confidence / HEAD_SIGMA
-    head = [k for k, (a, b, _) in enumerate(BODY_SEGMENTS) if a in HEAD_POINTS and b in HEAD_POINTS]
-    targets.segment_weights[head] *= HEAD_OVER_POSE
+    targets.aim_weights[:3] = head.confidence / HEAD_SIGMA
+    targets.segment_weights[_HEAD_SEGMENTS] *= HEAD_OVER_POSE
+    if head.position_m is None or head.position_m[2] > -0.05:
+        return
+    scale = camera.focal_px / -head.position_m[2]
+    targets.points_px[-1] = (
+        camera.cx + scale * head.position_m[0],
+        camera.cy - scale * head.position_m[1],
+    )
+    targets.point_weights[-1] = weight * head.confidence * POINT_SIGMA_M / HEAD_POSITION_SIGMA_M
+    targets.point_weights[HEAD_POINTS] *= HEAD_OVER_POSE
+
+
+_HEAD_SEGMENTS = [k for k, (a, b, _) in enumerate(BODY_SEGMENTS) if a < 11 and b < 11]
 
 
 def pixel_weight(camera: Camera, depth_m: float) -> float:

@@ -75,9 +75,12 @@ def _point_set(
 ) -> PointSet:
     bones = np.array([place[entry["bone"]] for entry in entries], np.int32)
     points = np.zeros((len(entries), 3))
+    # Offsets are shares of the torso, so that they shrink with a child.
+    torso = float(np.linalg.norm(joints[place["neck01"]] - joints[place["root"]]))
     for row, entry in zip(points, entries, strict=True):
         for name, weight in entry.get("joints", {}).items():
             row += weight * joints[place[name]]
         for vertex, weight in entry.get("vertices", {}).items():
             row += weight * vertices[int(vertex)]
+        row += torso * np.array(entry.get("offset", (0.0, 0.0, 0.0)))
     return PointSet(bones, points - joints[bones])

@@ -18,6 +18,7 @@ from engine.body.hands import HandFitter, Palm
 from engine.body.joint_angles import SIDES, RestJoints
 from engine.body.landmark_embedding import embed
 from engine.body.local_rotations import local_rotations
+from engine.body.viewing_ray import in_camera_axes
 from engine.types import F32, F64, I32, Camera, Observation
 
 WARM_ITERATIONS = 3
@@ -25,7 +26,7 @@ JUMP_M = 0.35
 """Landmarks further than this from where the last pose has them: somebody else, or a cut."""
 POOR_M = 0.08
 POOR_RAD = 0.24
-POOR_BONE_RAD = 1.0
+POOR_BONE_RAD = 0.65
 """A fit this bad, in place, in all directions or in that of one bone, is tried from nothing."""
 PATIENCE_FRAMES = 6
 FORGET_SECONDS = 1.5
@@ -123,12 +124,13 @@ class BodyFitter:
 
         Args:
             observation: what the networks saw; nothing at all is a short loss.
-            head: the head's rotation from the face's fit, if there is one.
+            head: the head from the face's fit, if there is one.
         """
         seconds = self._elapsed(observation)
         camera = self._camera or Camera.from_size(observation.width, observation.height)
+        observation = in_camera_axes(observation, camera)
         if observation.pose is None:
-            iterations, cold, residual = self._hold(head, seconds), False, float("nan")
+            iterations, cold, residual = self._hold(camera, head, seconds), False, float("nan")
         else:
             iterations, cold, residual = self._follow(observation, camera, head, seconds)
         both = (observation.left_hand, observation.right_hand)
@@ -145,13 +147,13 @@ class BodyFitter:
             return 1.0 / 30.0
         return float(np.clip((observation.captured_at_ns - last) * 1e-9, 1e-3, 1.0))
 
-    def _hold(self, head: HeadPose | None, seconds: float) -> int:
+    def _hold(self, camera: Camera, head: HeadPose | None, seconds: float) -> int:
         """Nobody seen: keep still, sink slowly towards habit, trust less and less."""
         self._lost_s += seconds
         self._confidence *= float(np.exp(-seconds / FADE_SECONDS))
         self._tracking = self._tracking and self._lost_s < FORGET_SECONDS
         self._body.expect(seconds * 30.0 * HOLD_PACE)
-        self._body.see_nothing(head)
+        self._body.see_nothing(camera, head)
         return self._body.solve(WARM_ITERATIONS)[1]
 
     def _follow(
