@@ -41,7 +41,7 @@ function reasonFor(name: string): string {
   }
 }
 
-/** Sends the stream's picture to the WHIP endpoint; `lost` is called once if the connection ends. */
+/** Sends the picture to a WHIP endpoint; calls `lost` whenever the connection breaks. */
 export async function publish(
   stream: MediaStream,
   endpoint: Endpoint,
