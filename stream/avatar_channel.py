@@ -10,6 +10,8 @@ from stream.protocol import (
     AVATAR,
     AVATAR_CHUNK_BYTES,
     AVATAR_MAX_BYTES,
+    AVATAR_PROGRESS_BYTES,
+    AVATAR_WINDOW_BYTES,
     AvatarHeader,
     encode_control,
 )
@@ -39,13 +41,15 @@ class AvatarFile:
 class AvatarSender:
     """Sends avatars one after the other; of those that wait only the newest is kept.
 
-    At most two chunks are queued, so that motion packets need not wait behind megabytes.
+    At most AVATAR_WINDOW_BYTES are on their way: motion packets need not wait behind megabytes,
+    and the receiver's socket does not overflow and lose them.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._current: AvatarFile | None = None
         self._offset = 0
+        self._acknowledged = 0
         self._next: AvatarFile | None = None
 
     def offer(self, avatar: AvatarFile) -> None:
@@ -53,15 +57,29 @@ class AvatarSender:
         self._next = avatar
         self.pump()
 
+    def progress(self, received: int) -> None:
+        """The receiver has got this far with the avatar on its way.
+
+        Raises:
+            PeerError: it cannot have.
+        """
+        if not self._acknowledged <= received <= self._offset:
+            raise PeerError(f"the watcher received {received} bytes of {self._offset} sent")
+        self._acknowledged = received
+        if self._current is not None and received == len(self._current.glb):
+            self._current = None
+        self.pump()
+
     def pump(self) -> None:
-        """Queue what fits; call it whenever the channel has drained."""
-        while self._transport.buffered(AVATAR) < AVATAR_CHUNK_BYTES:
-            if self._current is None and not self._begin():
-                return
-            self._send_chunk()
+        """Send what the window allows."""
+        if self._current is None and not self._begin():
+            return
+        while self._offset - self._acknowledged < AVATAR_WINDOW_BYTES and self._send_chunk():
+            pass
 
     def _begin(self) -> bool:
-        self._current, self._next, self._offset = self._next, None, 0
+        self._current, self._next = self._next, None
+        self._offset = self._acknowledged = 0
         avatar = self._current
         if avatar is None:
             return False
@@ -69,14 +87,14 @@ class AvatarSender:
         self._transport.send(AVATAR, encode_control(header))
         return True
 
-    def _send_chunk(self) -> None:
-        if self._current is None:
-            return
-        chunk = self._current.glb[self._offset : self._offset + AVATAR_CHUNK_BYTES]
-        self._transport.send(AVATAR, chunk)
-        self._offset += len(chunk)
-        if self._offset >= len(self._current.glb):
-            self._current = None
+    def _send_chunk(self) -> bool:
+        """Send one chunk; False where nothing is left."""
+        glb = self._current.glb if self._current is not None else b""
+        chunk = glb[self._offset : self._offset + AVATAR_CHUNK_BYTES]
+        if chunk:
+            self._transport.send(AVATAR, chunk)
+            self._offset += len(chunk)
+        return bool(chunk)
 
 
 class AvatarAssembler:
@@ -86,6 +104,7 @@ class AvatarAssembler:
         self._max_bytes = max_bytes
         self._header: AvatarHeader | None = None
         self._received = bytearray()
+        self._reported = 0
 
     def begin(self, header: AvatarHeader) -> None:
         """A header has arrived.
@@ -100,6 +119,14 @@ class AvatarAssembler:
                 f"an avatar may have {self._max_bytes} bytes, the peer announced {header.size}"
             )
         self._header = header
+
+    def progress(self) -> int | None:
+        """Bytes so far, whenever it is time to report them to the sender."""
+        received = len(self._received)
+        if received - self._reported < AVATAR_PROGRESS_BYTES:
+            return None
+        self._reported = received
+        return received
 
     def add(self, chunk: bytes) -> AvatarFile | None:
         """A chunk has arrived; the avatar once it is complete.
@@ -119,7 +146,7 @@ class AvatarAssembler:
 
     def _finish(self, header: AvatarHeader) -> AvatarFile:
         glb = bytes(self._received)
-        self._header, self._received = None, bytearray()
+        self._header, self._received, self._reported = None, bytearray(), 0
         if hashlib.sha256(glb).hexdigest() != header.sha256:
             raise PeerError("the avatar does not match its SHA-256: it was damaged on the way")
         return AvatarFile(header.identity_version, glb, header.sha256)

@@ -26,6 +26,7 @@ from stream.protocol import (
     Hello,
     Ping,
     Pong,
+    Progress,
     Statistics,
     Tier,
     decode_control,
@@ -126,6 +127,9 @@ class AvatarReceiver:
 
     def _chunk(self, chunk: bytes) -> None:
         avatar = self._assembler.add(chunk)
+        received = len(avatar.glb) if avatar is not None else self._assembler.progress()
+        if received is not None:
+            self._say(Progress(received))
         if avatar is not None:
             self.on_avatar(avatar)
 
@@ -159,8 +163,8 @@ class AvatarReceiver:
                 self.server_statistics = message.values
             case Failure():
                 raise PeerError(f"the server ended the connection: {message.reason}")
-            case AvatarHeader():
-                raise PeerError("the server announced an avatar on the control channel")
+            case AvatarHeader() | Progress():
+                raise PeerError(f"the server may not send {type(message).__name__} here")
 
     def _say(self, message: ControlMessage) -> None:
         self._transport.send(CONTROL, encode_control(message))

@@ -167,6 +167,10 @@ MESH_FRAGMENT_BYTES = MESH.max_message_bytes - MESH_FRAGMENT_HEADER.size
 
 AVATAR_CHUNK_BYTES = 8192
 AVATAR_MAX_BYTES = 64 * 2**20
+AVATAR_WINDOW_BYTES = 48 * 1024
+"""Bytes of an avatar on their way at most, so that they overflow no socket's buffer."""
+AVATAR_PROGRESS_BYTES = 16 * 1024
+"""A receiver says how far it has got at least this often."""
 
 Tier: TypeAlias = Literal["motion", "mesh"]
 Text: TypeAlias = Annotated[str, Meta(max_length=200)]
@@ -193,6 +197,12 @@ class AvatarHeader(_Message, frozen=True, tag="avatar"):
     identity_version: Count
     sha256: Sha256
     size: Annotated[int, Meta(gt=0, le=AVATAR_MAX_BYTES)]
+
+
+class Progress(_Message, frozen=True, tag="progress"):
+    """Watcher to server on the control channel: bytes of the current avatar received so far."""
+
+    received: Count
 
 
 class Ping(_Message, frozen=True, tag="ping"):
@@ -222,9 +232,9 @@ class Failure(_Message, frozen=True, tag="error"):
     reason: Text
 
 
-ControlMessage: TypeAlias = Hello | AvatarHeader | Ping | Pong | Statistics | Failure
+ControlMessage: TypeAlias = Hello | AvatarHeader | Progress | Ping | Pong | Statistics | Failure
 CONTROL_MESSAGES: tuple[type[msgspec.Struct], ...] = (
-    Hello, AvatarHeader, Ping, Pong, Statistics, Failure,
+    Hello, AvatarHeader, Progress, Ping, Pong, Statistics, Failure,
 )  # fmt: skip
 
 _decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)

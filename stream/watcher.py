@@ -10,7 +10,6 @@ from stream.avatar_channel import AvatarFile, AvatarSender
 from stream.latest_sender import LatestSender
 from stream.mesh_codec import CodedMesh
 from stream.protocol import (
-    AVATAR,
     CONTROL,
     MESH,
     MOTION,
@@ -21,6 +20,7 @@ from stream.protocol import (
     Hello,
     Ping,
     Pong,
+    Progress,
     Statistics,
     decode_control,
     encode_control,
@@ -29,8 +29,8 @@ from stream.transport import Transport
 
 SILENCE_S = 10.0
 """A watcher pings every second; after this long without a word it has gone."""
-MESSAGES_PER_S = 50
-"""A watcher has little to say; more than this is a flood."""
+MESSAGES_PER_S = 1000
+"""A watcher has little to say, most of it while an avatar is on its way; more is a flood."""
 AGENT = "sars"
 
 
@@ -78,9 +78,7 @@ class Watcher:
 
     def drained(self, channel: ChannelSpec) -> None:
         """See :class:`stream.transport.Handler`."""
-        if channel is AVATAR:
-            self._avatars.pump()
-        elif channel is MOTION:
+        if channel is MOTION:
             self._motion.drained()
         elif channel is MESH:
             self._mesh.drained()
@@ -123,6 +121,8 @@ class Watcher:
                 self._greet(message)
             case Ping():
                 self._say(Pong(message.sent_at_us, self._clock_ns() // 1000))
+            case Progress():
+                self._avatars.progress(message.received)
             case Statistics():
                 self.reported = message.values
             case Pong():

@@ -46,6 +46,7 @@ def test_joint_bits_cover_the_skeleton() -> None:
             '{"type":"avatar","identity_version":1,"sha256":"' + "0" * 64 + '","size":3}',
         ),
         (protocol.Statistics({"fps": 30.0}), '{"type":"statistics","values":{"fps":30.0}}'),
+        (protocol.Progress(7), '{"type":"progress","received":7}'),
         (protocol.Failure("gone"), '{"type":"error","reason":"gone"}'),
     ],
 )

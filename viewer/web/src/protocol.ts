@@ -16,6 +16,7 @@ export const FLAG_INTRA = 1;
 export const MESH_MAX_VERTICES = 200000;
 export const MESH_MAX_FRAGMENTS = 256;
 export const AVATAR_CHUNK_BYTES = 8192;
+export const AVATAR_PROGRESS_BYTES = 16384;
 export const AVATAR_MAX_BYTES = 67108864;
 export const JOINT_COUNT = 104;
 export const JOINT_BITS = [15, 15, 15, 15, 15, 15, 13, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 15, 15, 15, 15, 15, 13, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 13, 13, 11, 11, 13, 11, 11, 11, 13, 11, 11, 11, 13, 11, 11, 11, 13, 11, 11, 11, 15, 15, 15, 15, 15, 15, 13, 13, 11, 11, 13, 11, 11, 11, 13, 11, 11, 11, 13, 11, 11, 11, 13, 11, 11, 11, 13, 13, 13, 13, 11, 11];
@@ -145,6 +146,11 @@ export interface AvatarHeader {
   size: number;
 }
 
+export interface Progress {
+  type: "progress";
+  received: number;
+}
+
 export interface Ping {
   type: "ping";
   sent_at_us: number;
@@ -166,7 +172,7 @@ export interface Failure {
   reason: string;
 }
 
-export type ControlMessage = Hello | AvatarHeader | Ping | Pong | Statistics | Failure;
+export type ControlMessage = Hello | AvatarHeader | Progress | Ping | Pong | Statistics | Failure;
 
 /** A packet or message that the protocol does not allow. */
 export class ProtocolError extends Error {}
