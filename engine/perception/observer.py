@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import cv2
+
 from engine.perception.body import BodyTracker
 from engine.perception.face import FaceTracker
 from engine.perception.hand_side import distinct
@@ -26,6 +28,8 @@ class Observer:
     """Owns the trackers and the two threads they run on."""
 
     def __init__(self, networks: Networks, workers: int = 2) -> None:
+        # The trackers are the parallelism: OpenCV's own threads would only compete with them.
+        cv2.setNumThreads(1)
         self._face = FaceTracker(networks)
         self._body = BodyTracker(networks)
         self._left = HandTracker(networks, "left")
