@@ -13,7 +13,7 @@ from engine.body.joint_angles import SIDES, RestJoints
 from engine.body.kinematics import forward_kinematics, posed_joints
 from engine.body.landmark_embedding import embed
 from engine.body.smplify import BodyFit, BodyFitter
-from engine.body.viewing_ray import ray_rotation
+from engine.body.viewing_ray import body_rotation, ray_rotation
 from engine.types import F32, Camera, HandLandmarks, Observation, Phenotypes, PoseLandmarks
 
 WIDTH, HEIGHT = 640, 480
@@ -79,7 +79,8 @@ class Puppet:
             hand.pose(Palm(self.problem.rotations[wrist], self.problem.positions_m[wrist]))
         points = self.problem.landmarks_m
         hips = points[23:25].mean(axis=0)
-        world = _in_crop_axes(points - hips, project(points)[23:25])
+        x, y = project(points)[23:25, :2].mean(axis=0)
+        world = (points - hips) @ body_rotation(CAMERA, x, y)
         pose = PoseLandmarks(
             project(points) + _jitter(rng, 33, noise.px),
             (world + _jitter(rng, 33, noise.world_m)).astype(np.float32),
@@ -116,18 +117,14 @@ def project(points: np.ndarray) -> F32:
     return np.stack([u, v, np.zeros_like(u)], axis=1).astype(np.float32)
 
 
-def _in_crop_axes(points: np.ndarray, centre_px: np.ndarray) -> np.ndarray:
-    """As a camera would have them that points at the crop's centre."""
-    x, y = centre_px[:, :2].mean(axis=0)
-    return points @ ray_rotation(CAMERA, float(x), float(y))
-
-
 def _jitter(rng: np.random.Generator, count: int, sigma: float) -> F32:
     return (rng.normal(size=(count, 3)) * sigma).astype(np.float32)
 
 
 def _hand(points: np.ndarray, noise: Noise, rng: np.random.Generator) -> HandLandmarks:
-    world = _in_crop_axes(points - points.mean(axis=0), project(points)).astype(np.float32)
+    x, y = project(points)[:, :2].mean(axis=0)
+    turned = (points - points.mean(axis=0)) @ ray_rotation(CAMERA, float(x), float(y))
+    world = turned.astype(np.float32)
     return HandLandmarks(
         project(points) + _jitter(rng, 21, 0.5 * noise.px),
         world + _jitter(rng, 21, 0.2 * noise.world_m),

@@ -74,12 +74,18 @@ def body_points(embedding: LandmarkEmbedding, head: int) -> PointSet:
     )
 
 
+_ENDS = [17, 19, 21, 18, 20, 22, 29, 31, 30, 32]
+_ENDS_HANG_ON = [15, 15, 15, 16, 16, 16, 27, 27, 28, 28]
+
+
 def certainty(pose: PoseLandmarks, width: int, height: int) -> F64:
     """(33,) trust in each landmark: from visibility, less beyond the picture's edge.
 
     The network answers for every point; those it cannot see it invents around visibility 0.
     """
-    trust = np.clip((pose.visibility.astype(np.float64) - 0.25) / 0.6, 0.0, 1.0) ** 2
+    trust = np.clip((pose.visibility.astype(np.float64) - 0.35) / 0.5, 0.0, 1.0) ** 2
+    # A hand or foot is worth no more than the joint it hangs on.
+    trust[_ENDS] = np.minimum(trust[_ENDS], trust[_ENDS_HANG_ON])
     x, y = pose.points_px[:, 0], pose.points_px[:, 1]
     inside = (x > -0.02 * width) & (x < 1.02 * width) & (y > -0.02 * height) & (y < 1.02 * height)
     return np.asarray(trust * np.where(inside, 1.0, 0.15))

@@ -15,6 +15,9 @@ import numpy as np
 from engine.types import F32, F64, Camera, HandLandmarks, Observation, PoseLandmarks
 
 HIPS = [23, 24]
+PITCH_SHARE = 0.33
+"""Measured on 29 renders of Anny all over the picture: regression of the true on the ray's angle
+has slope 1.07 for yaw (correlation 0.95) and 0.34 for pitch (0.42)."""
 
 
 def ray_rotation(camera: Camera, x_px: float, y_px: float) -> F64:
@@ -48,8 +51,18 @@ def _turned_pose(pose: PoseLandmarks, camera: Camera) -> PoseLandmarks:
     # Hips outside of the picture are guessed, and so would be the ray to them: then turn less.
     share = float(pose.visibility[HIPS].min())
     x, y = pose.points_px[HIPS, :2].mean(axis=0)
-    x, y = camera.cx + share * (x - camera.cx), camera.cy + share * (y - camera.cy)
-    return replace(pose, world_m=_turn(pose.world_m, ray_rotation(camera, float(x), float(y))))
+    turn = body_rotation(
+        camera, camera.cx + share * (x - camera.cx), camera.cy + share * (y - camera.cy)
+    )
+    return replace(pose, world_m=_turn(pose.world_m, turn))
+
+
+def body_rotation(camera: Camera, x_px: float, y_px: float) -> F64:
+    """(3, 3) turn of a body whose hips are seen at a pixel: fully sideways, partly up and down.
+
+    The pose network expects people to stand upright, so it undoes most of the pitch by itself.
+    """
+    return ray_rotation(camera, float(x_px), camera.cy + PITCH_SHARE * float(y_px - camera.cy))
 
 
 def _turn(points: F32, rotation: F64) -> F32:
