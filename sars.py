@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from engine.errors import AvatarError
 
+if TYPE_CHECKING:
+    from engine.engine import EngineOptions
+    from engine.sources.source import Source
+    from stream.server import ServerOptions
+
 T = TypeVar("T")
+LIVE_SECONDS = 15.0
 
 app = typer.Typer(
     name="sars",
@@ -69,6 +77,157 @@ def setup(
     run_setup(ModelStore.default(), Console(), force=force)
 
 
+@app.command()
+def run(
+    source: SourceArgument = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Record into this folder when there is no window.")
+    ] = None,
+    window: Annotated[
+        bool | None,
+        typer.Option("--window/--no-window", help="By default a window where there is a display."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long to record a webcam.")
+    ] = LIVE_SECONDS,
+    mirror: Annotated[bool, typer.Option(help="Show the window as a mirror.")] = False,
+    backend: BackendOption = "auto",
+    semantics: SemanticsOption = True,
+) -> None:
+    """Run SOURCE through the engine: in a window, or recorded beside its avatar."""
+    from engine.engine import EngineOptions
+
+    options = EngineOptions(backend=backend, semantics=semantics)
+    if window is None:
+        window = has_display()
+    if window:
+        show(options, partial(open_any, source, paced=True), mirror)
+    else:
+        record(options, source, out or Path("sars-output"), seconds)
+
+
+def show(options: EngineOptions, open_source: Callable[[], Source], mirror: bool) -> None:
+    """The engine on a thread beside the window."""
+    from viewer.feed import LocalFeed
+    from viewer.local import EngineThread
+    from viewer.window import run_viewer
+
+    feed = LocalFeed()
+    thread = EngineThread(options, open_source, feed)
+    thread.start()
+    run_viewer(feed, mirror=mirror)
+    thread.join(timeout=5.0)
+
+
+def record(options: EngineOptions, source: str, folder: Path, seconds: float) -> None:
+    """Side-by-side video and picture, the avatar as GLB, and a report."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from benchmarks.report import print_table, write_json
+    from engine.inference.store import write_atomically
+    from exporters.glb import write_glb
+    from viewer import local
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(f"running {source}")
+        report, last, backend = run_async(
+            local.record(
+                options,
+                partial(open_any, source),
+                folder,
+                live_seconds=seconds,
+                on_frame=lambda n: progress.update(task, description=f"{source}: frame {n}"),
+            )
+        )
+    numbers = report.numbers(source, backend)
+    write_atomically(folder / "avatar.glb", write_glb(last.avatar))
+    write_json(folder / "report.json", numbers)
+    print_table(f"run of {source}", numbers)
+    typer.echo(f"wrote {folder}/: side_by_side.mp4, side_by_side.png, avatar.glb, report.json")
+
+
+@app.command()
+def serve(
+    source: Annotated[
+        str | None,
+        typer.Option("--source", metavar="SOURCE", help=f"{SOURCE_HELP} Without it the server "
+                     "waits for a browser to publish its camera."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8080,
+    loop: Annotated[bool, typer.Option("--loop", help="Start SOURCE over when it ends.")] = False,
+    token: Annotated[str | None, typer.Option(help="Require this bearer token.")] = None,
+    cert: Annotated[Path | None, typer.Option(help="TLS certificate, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="TLS key, PEM.")] = None,
+    backend: BackendOption = "auto",
+    semantics: SemanticsOption = True,
+) -> None:
+    """Stream the avatar over WebRTC: to `sars view URL`, or to a browser at URL."""
+    import logging
+
+    from engine.engine import EngineOptions
+    from stream.server import ServerOptions
+    from stream.signalling import Access
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = ServerOptions(
+        host=host,
+        port=port,
+        access=Access(token=token),
+        certificate=cert,
+        key=key,
+        pages=Path(__file__).with_name("viewer") / "web" / "dist",
+    )
+    engine_options = EngineOptions(backend=backend, semantics=semantics)
+    run_async(serve_until_stopped(engine_options, options, source, loop))
+
+
+async def serve_until_stopped(
+    engine_options: EngineOptions, options: ServerOptions, source: str | None, loop: bool
+) -> None:
+    """One engine, one feed, one server."""
+    from engine.engine import Engine
+    from exporters.glb import write_glb
+    from stream.feed import LiveFeed
+    from stream.host import host
+    from stream.server import StreamServer
+
+    feed = LiveFeed()
+    server = StreamServer(feed, options)
+    with Engine.open(engine_options) as engine:
+        async with server.run() as url:
+            typer.echo(f"serving at {url}: open it in a browser, or run: sars view {url}")
+            sources = server.cameras if source is None else one_source(source, loop)
+            await host(engine, sources, feed, write_glb)
+
+
+async def one_source(spec: str, loop: bool) -> AsyncIterator[Source]:
+    """SOURCE in real time, over and over if asked to."""
+    from engine.sources.repeated import FOR_EVER, Repeated
+
+    open_once = partial(open_any, spec, paced=True)
+    yield Repeated(open_once, FOR_EVER) if loop else open_once()
+
+
+@app.command()
+def view(
+    url: Annotated[str, typer.Argument(help="Of `sars serve`, such as http://127.0.0.1:8080.")],
+    snapshot: Annotated[
+        Path | None, typer.Option(help="Write one picture without a window, then end.")
+    ] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Draw without a window and report latencies.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long --headless watches.")] = 20.0,
+    json: JsonOption = None,
+    token: Annotated[str | None, typer.Option(help="The server's bearer token.")] = None,
+    mirror: Annotated[bool, typer.Option(help="Show the window as a mirror.")] = False,
+) -> None:
+    """Watch a served avatar: in a window, as one picture, or headless with figures."""
+    raise NotImplementedError
+
+
 @bench.command("engine")
 def bench_engine_command(
     source: SourceOption = "portrait",
@@ -95,6 +254,36 @@ def bench_engine_command(
     print_table(f"engine on {source}", numbers)
     if json is not None:
         write_json(json, numbers)
+
+
+@bench.command("live")
+def bench_live_command(
+    source: SourceOption = "portrait",
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long to watch.")] = 20.0,
+    json: JsonOption = None,
+) -> None:
+    """Capture to drawn frame: server and headless viewer in processes of their own."""
+    from benchmarks.live import bench_live
+    from benchmarks.report import print_table, write_json
+
+    numbers = bench_live(source, seconds)
+    print_table(f"live on {source}", numbers)
+    if json is not None:
+        write_json(json, numbers)
+
+
+def has_display() -> bool:
+    """Whether a window could be opened."""
+    on_x11_or_wayland = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return sys.platform in ("win32", "darwin") or bool(on_x11_or_wayland)
+
+
+def open_any(spec: str, *, paced: bool = False) -> Source:
+    """Open SOURCE, ``auto`` included."""
+    from engine.sources import open_source
+    from engine.sources.sequence import open_auto
+
+    return open_auto(paced=paced) if spec == "auto" else open_source(spec, paced=paced)
 
 
 def main() -> None:

@@ -35,11 +35,11 @@ class Reconstructor:
             identity: whose body to begin with.
         """
         self._base = base
-        self._person = self._made(identity)
+        avatar = base.avatar_of(identity)
+        self._person = _Person(avatar, Poser(avatar))
         self._next: _Person | None = None
-        avatar = self._person.avatar
         names = avatar.joint_names
-        self._head, self._eyes = names.index("head"), [names.index("eye.L"), names.index("eye.R")]
+        self._head = names.index("head")
         self._body = BodyFitter(names, avatar.joints_m, avatar.parents, avatar.rest_vertices_m)
         self._face = FaceFitter(avatar.rest_vertices_m, avatar.joints_m[self._head])
         self._clock_ns: int | None = None
@@ -51,7 +51,8 @@ class Reconstructor:
 
     def become(self, identity: Identity) -> None:
         """Take over an identity from the next frame on. Any thread may call this."""
-        self._next = self._made(identity)
+        avatar = self._base.avatar_of(identity)
+        self._next = _Person(avatar, self._person.poser.with_identity(avatar))
 
     def reset(self) -> None:
         """Forget pose and expression; the identity stays."""
@@ -88,10 +89,6 @@ class Reconstructor:
         }
         return state, mesh, milliseconds
 
-    def _made(self, identity: Identity) -> _Person:
-        avatar = self._base.avatar_of(identity)
-        return _Person(avatar, Poser(avatar))
-
     def _take_over(self) -> None:
         person, self._next = self._next, None
         if person is None:
@@ -112,8 +109,6 @@ class Reconstructor:
         self, seen: Observation, camera: Camera, body: BodyFit, face: FaceFit | None
     ) -> AvatarState:
         expression = np.zeros(len(ARKIT_NAMES), np.float32) if face is None else face.expression
-        if face is not None:
-            body.rotations_xyzw[self._eyes] = face.gaze_left_xyzw, face.gaze_right_xyzw
         return AvatarState(
             index=seen.index,
             captured_at_ns=seen.captured_at_ns,

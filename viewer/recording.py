@@ -14,8 +14,9 @@ import numpy as np
 from engine.pipeline import Result
 from engine.rendering.offscreen import OffscreenRenderer
 from engine.types import U8, Camera
+from viewer.snapshot import save_png
 
-PANEL_HEIGHT = 480
+PANEL_WIDTH, PANEL_HEIGHT = 640, 480
 SHEET_ROWS = 6
 VIDEO_NAME = "side_by_side.mp4"
 PICTURE_NAME = "side_by_side.png"
@@ -27,18 +28,17 @@ class SideBySide:
     Belongs to one thread, as its OpenGL context does. Files appear when it is closed, whole.
     """
 
-    def __init__(self, folder: Path, fps: float, expected_frames: int) -> None:
-        """Nothing is opened before the first frame tells its size.
+    def __init__(self, folder: Path, fps: float) -> None:
+        """Nothing is opened before the first frame.
 
         Args:
             folder: where the two files go; made if missing.
             fps: of the video.
-            expected_frames: spreads the picture's rows over the run.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._rate = Fraction(fps).limit_denominator(1000)
-        self._every = max(1, expected_frames // SHEET_ROWS)
+        self._every = 1
         self._renderer: OffscreenRenderer | None = None
         self._container: av.container.OutputContainer | None = None
         self._textured: object = None
@@ -46,15 +46,23 @@ class SideBySide:
         self._count = 0
 
     def add(self, result: Result) -> None:
-        """Draw and encode one frame; of a source that changes size the first size is kept."""
+        """Draw and encode one frame."""
         pair = self._pair(result)
         if self._container is None:
             self._open(pair.shape[1], pair.shape[0])
         assert self._container is not None
         frame = av.VideoFrame.from_ndarray(pair, format="rgb24")
         self._container.mux(self._stream.encode(frame))
-        if self._count % self._every == self._every // 2 and len(self._rows) < SHEET_ROWS:
-            self._rows.append(pair)
+        self._keep(pair)
+
+    def _keep(self, pair: U8) -> None:
+        """Keep rows spread over a run of unknown length: when full, drop every second one."""
+        if self._count % self._every == 0:
+            if len(self._rows) == 2 * SHEET_ROWS:
+                self._rows = self._rows[::2]
+                self._every *= 2
+            if self._count % self._every == 0:
+                self._rows.append(pair)
         self._count += 1
 
     def close(self) -> None:
@@ -66,16 +74,7 @@ class SideBySide:
         self._container.mux(self._stream.encode(None))
         self._container.close()
         os.replace(self._part, self._folder / VIDEO_NAME)
-        rows = self._rows or [np.zeros((PANEL_HEIGHT, 2, 3), np.uint8)]
-        half = (len(rows) + 1) // 2
-        columns = [np.vstack(rows[:half]), np.vstack(rows[half:] or rows[:half])]
-        height = min(column.shape[0] for column in columns)
-        sheet = np.hstack([column[:height] for column in columns])
-        done, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-        if done:
-            part = self._folder / (PICTURE_NAME + ".part")
-            part.write_bytes(encoded.tobytes())
-            os.replace(part, self._folder / PICTURE_NAME)
+        save_png(_sheet(self._rows), self._folder / PICTURE_NAME)
 
     def __enter__(self) -> SideBySide:
         return self
@@ -97,21 +96,46 @@ class SideBySide:
         self._stream.options = {"preset": "veryfast", "crf": "21"}
 
     def _pair(self, result: Result) -> U8:
-        seen = result.state.camera
+        """(PANEL_HEIGHT, 2 PANEL_WIDTH, 3): the picture and the avatar through the same lens."""
         if self._renderer is None:
-            width = max(2, round(seen.width * PANEL_HEIGHT / seen.height / 2) * 2)
-            self._renderer = OffscreenRenderer(min(width, 2 * PANEL_HEIGHT), PANEL_HEIGHT)
+            self._renderer = OffscreenRenderer(PANEL_WIDTH, PANEL_HEIGHT)
         if self._textured is not result.avatar:
             self._renderer.set_texture(result.avatar.texture)
             self._textured = result.avatar
-        size = (self._renderer.width, self._renderer.height)
-        avatar = self._renderer.render(result.mesh, _stretched(seen, *size))
-        return np.hstack(
-            [cv2.resize(result.frame.image, size, interpolation=cv2.INTER_AREA), avatar]
-        )
+        seen = result.state.camera
+        scale = min(PANEL_WIDTH / seen.width, PANEL_HEIGHT / seen.height)
+        pair = np.zeros((PANEL_HEIGHT, 2 * PANEL_WIDTH, 3), np.uint8)
+        _letterbox(result.frame.image, scale, pair[:, :PANEL_WIDTH])
+        pair[:, PANEL_WIDTH:] = self._renderer.render(result.mesh, _panel_camera(seen, scale))
+        return pair
 
 
-def _stretched(camera: Camera, width: int, height: int) -> Camera:
-    """The same view in a panel of another size (same shape, up to rounding)."""
-    scale = height / camera.height
-    return Camera(camera.focal_px * scale, (width - 1) / 2, (height - 1) / 2, width, height)
+def _sheet(rows: list[U8]) -> U8:
+    """At most SHEET_ROWS pairs, evenly spread, in two columns."""
+    chosen = np.linspace(0, len(rows) - 1, min(SHEET_ROWS, len(rows))).round().astype(int)
+    picked = [rows[index] for index in chosen]
+    if len(picked) % 2 and len(picked) > 1:
+        picked.pop()
+    half = max(1, len(picked) // 2)
+    columns = [np.vstack(picked[start : start + half]) for start in range(0, len(picked), half)]
+    return np.hstack(columns)
+
+
+def _letterbox(image: U8, scale: float, out: U8) -> None:
+    """Put the scaled picture in the middle of ``out``."""
+    width = max(1, round(image.shape[1] * scale))
+    height = max(1, round(image.shape[0] * scale))
+    top, left = (out.shape[0] - height) // 2, (out.shape[1] - width) // 2
+    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    out[top : top + height, left : left + width] = scaled
+
+
+def _panel_camera(camera: Camera, scale: float) -> Camera:
+    """The camera whose picture, scaled and centred in the panel, is the one that was seen."""
+    return Camera(
+        camera.focal_px * scale,
+        (PANEL_WIDTH - 1) / 2,
+        (PANEL_HEIGHT - 1) / 2,
+        PANEL_WIDTH,
+        PANEL_HEIGHT,
+    )

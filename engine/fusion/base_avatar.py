@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from engine.avatar.anny import BodyModel
 from engine.avatar.paint import Look, cached_texture
 from engine.avatar.topology import FusedAvatar
-from engine.fusion.copy_paste import FusionMap, build_topology, fuse
+from engine.fusion.copy_paste import FusionMap, fuse
+from engine.fusion.fusion_map_file import load_fusion_map
 from engine.inference.store import BODY_FILE, ModelStore
 from engine.types import U8, Identity
 
@@ -28,8 +29,9 @@ class BaseAvatar:
         Raises:
             ModelFileError: a file is missing or damaged.
         """
-        model = BodyModel.load(store.path(BODY_FILE))
-        fusion_map = build_topology(model)
+        path = store.path(BODY_FILE)
+        model = BodyModel.load(path)
+        fusion_map = load_fusion_map(path, model)
         plain = fuse(model, fusion_map, Identity())
         return BaseAvatar(model, fusion_map, cached_texture(plain, Look(), store.folder))
 

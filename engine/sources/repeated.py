@@ -10,6 +10,8 @@ from engine.errors import SourceError
 from engine.sources.source import Source
 from engine.types import Frame
 
+FOR_EVER = 10**15
+
 
 class Repeated:
     """Opens the same source again and again; indices go on counting."""
