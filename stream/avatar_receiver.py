@@ -162,7 +162,7 @@ class AvatarReceiver:
             case Statistics():
                 self.server_statistics = message.values
             case Failure():
-                raise PeerError(f"the server ended the connection: {message.reason}")
+                raise PeerError(f"the server ended the connection: {message.reason!r}")
             case AvatarHeader() | Progress():
                 raise PeerError(f"the server may not send {type(message).__name__} here")
 

@@ -203,7 +203,12 @@ class ClientThread:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._cancel)
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye and end the thread; safe to call twice."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel)
         self._thread.join(timeout=10.0)
 
     def _cancel(self) -> None:

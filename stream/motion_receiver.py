@@ -41,6 +41,12 @@ class MotionStatistics:
         total = self.received + self.lost
         return self.received / total if total else 1.0
 
+    @property
+    def frames_delivered(self) -> float:
+        """Share of frames that came, by their own packet or by the next."""
+        total = self.received + self.lost
+        return (self.received + self.recovered) / total if total else 1.0
+
 
 class MotionReceiver:
     """Decodes packets and hands on frames in order, each at most once."""
@@ -48,6 +54,7 @@ class MotionReceiver:
     def __init__(self) -> None:
         self._newest: int | None = None
         self.received = self.lost = self.recovered = self.late = self.bytes = 0
+        self._mended: deque[int] = deque(maxlen=64)
         self._sizes: deque[int] = deque(maxlen=_WINDOW)
         self._latencies_ms: deque[float] = deque(maxlen=_WINDOW)
 
@@ -69,7 +76,7 @@ class MotionReceiver:
         self._count(packet)
         ahead = 1 if self._newest is None else (motion.sequence - self._newest) % _MODULO
         if ahead == 0 or _MODULO - ahead < _RESTART:
-            self._count_late(ahead)
+            self._count_late(motion.sequence, ahead)
             return []
         self._newest = motion.sequence
         if offset_us is not None:
@@ -81,6 +88,7 @@ class MotionReceiver:
         if motion.previous is None:
             return [motion.state]
         self.recovered += 1
+        self._mended.append((motion.sequence - 1) % _MODULO)
         return [motion.previous, motion.state]
 
     def _count(self, packet: bytes) -> None:
@@ -88,10 +96,14 @@ class MotionReceiver:
         self.bytes += len(packet)
         self._sizes.append(len(packet))
 
-    def _count_late(self, ahead: int) -> None:
+    def _count_late(self, sequence: int, ahead: int) -> None:
+        """A late packet is no loss; a repeated one is nothing at all."""
         self.late += 1
         if ahead:
             self.lost = max(0, self.lost - 1)
+            if sequence in self._mended:
+                self._mended.remove(sequence)
+                self.recovered -= 1
         else:
             self.received -= 1
 

@@ -163,6 +163,8 @@ async def accept_offer(connection: RTCPeerConnection, sdp: str) -> None:
     Raises:
         PeerError: aiortc cannot read it or refuses it.
     """
+    if not sdp.startswith("v=0"):  # aiortc reads anything else as a description of nothing
+        raise PeerError("the offer is not SDP: it must begin with v=0")
     try:
         await asyncio.wait_for(
             connection.setRemoteDescription(RTCSessionDescription(sdp, "offer")),

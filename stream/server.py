@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -77,6 +78,7 @@ class StreamServer:
             AvatarError: the port or the certificate cannot be used.
         """
         tls = self._tls()
+        listener = self._bind()
         async with asyncio.TaskGroup() as tasks:
             watchers = Peers("watcher", self._options.max_watchers, tasks)
             # Two: the newest camera replaces the one before, which takes a moment to leave.
@@ -86,7 +88,7 @@ class StreamServer:
             runner = web.AppRunner(self._app(whep, whip), access_log=None)
             loops = [tasks.create_task(self.broadcast.run()), tasks.create_task(whep.watch_over())]
             try:
-                yield await self._listen(runner, tls)
+                yield await self._listen(runner, listener, tls)
             finally:
                 await runner.cleanup()
                 await watchers.end_all()
@@ -106,16 +108,23 @@ class StreamServer:
         add_pages(app, options.pages)
         return app
 
-    async def _listen(self, runner: web.AppRunner, tls: ssl.SSLContext | None) -> str:
+    def _bind(self) -> socket.socket:
         host, port = self._options.host, self._options.port
-        await runner.setup()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            await web.TCPSite(runner, host, port, ssl_context=tls).start()
-        except OSError as error:
+            return socket.create_server((host, port), family=family)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise AvatarError(
-                f"cannot listen on {host}:{port} ({error.strerror}): choose another port"
+                f"cannot listen on {host}:{port} ({reason}): choose another port or address"
             ) from error
-        port = runner.addresses[0][1]
+
+    async def _listen(
+        self, runner: web.AppRunner, listener: socket.socket, tls: ssl.SSLContext | None
+    ) -> str:
+        await runner.setup()
+        await web.SockSite(runner, listener, ssl_context=tls).start()
+        host, port = listener.getsockname()[:2]
         scheme = "http" if tls is None else "https"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 

@@ -1,0 +1,199 @@
+"""Both sides of a connection over an in-memory link that loses what it may lose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from engine.errors import PeerError
+from engine.types import AvatarState
+from stream.avatar_channel import AvatarAssembler, AvatarFile
+from stream.avatar_receiver import AvatarReceiver
+from stream.clock_sync import ClockSync
+from stream.lossy_link import LossyLink
+from stream.motion_codec import MotionEncoder
+from stream.motion_receiver import MotionReceiver
+from stream.protocol import (
+    AVATAR,
+    AVATAR_WINDOW_BYTES,
+    CONTROL,
+    MOTION,
+    AvatarHeader,
+    Hello,
+    Ping,
+    encode_control,
+)
+from stream.watcher import MESSAGES_PER_S, SILENCE_S, Watcher
+from tests.states import moving_states, rest_state
+
+GLB = bytes(range(256)) * 1000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ns = 10**12
+
+    def __call__(self) -> int:
+        return self.ns
+
+
+class Pair:
+    """A watcher's session and its receiver, joined."""
+
+    def __init__(self, lose: Callable[[int], bool] = lambda _: False) -> None:
+        self.clock = Clock()
+        self.link = LossyLink(lose)
+        self.watcher = Watcher(self.link.left, self.clock)
+        self.receiver = AvatarReceiver(self.link.right, clock_ns=self.clock)
+        self.states: list[AvatarState] = []
+        self.avatars: list[AvatarFile] = []
+        self.receiver.on_state = self.states.append
+        self.receiver.on_avatar = self.avatars.append
+
+    def greet(self) -> None:
+        self.link.open()
+        self.link.deliver()
+
+
+async def test_hello_then_avatar_then_frames() -> None:
+    pair = Pair()
+    encoder = MotionEncoder()
+    pair.watcher.send_motion(encoder.encode(rest_state(0)))
+    pair.greet()
+    assert pair.states == []
+    pair.watcher.send_avatar(AvatarFile.of(4, GLB))
+    for state in moving_states(10):
+        pair.watcher.send_motion(encoder.encode(state))
+        pair.link.deliver()
+    assert [(a.identity_version, a.glb) for a in pair.avatars] == [(4, GLB)]
+    assert [state.index for state in pair.states] == list(range(10))
+
+
+async def test_a_lost_packet_loses_no_frame() -> None:
+    pair = Pair(lose=lambda n: n % 4 == 2)
+    pair.greet()
+    encoder = MotionEncoder()
+    for state in moving_states(40):
+        pair.watcher.send_motion(encoder.encode(state))
+        pair.link.deliver()
+    assert [state.index for state in pair.states] == list(range(40))
+    statistics = pair.receiver.motion.statistics()
+    assert (statistics.received, statistics.lost, statistics.recovered) == (30, 10, 10)
+    assert statistics.delivered == pytest.approx(0.75)
+    assert statistics.frames_delivered == 1.0
+
+
+async def test_a_slow_network_gets_the_newest_frame_and_a_queue_of_one() -> None:
+    pair = Pair()
+    pair.greet()
+    encoder = MotionEncoder()
+    for state in moving_states(30):
+        pair.watcher.send_motion(encoder.encode(state))
+        assert pair.link.left.buffered(MOTION) <= 1100
+    pair.link.deliver()
+    # The first was on its way; of the rest only the newest travels, and brings its neighbour.
+    assert [state.index for state in pair.states] == [0, 28, 29]
+
+
+async def test_an_avatar_never_floods_the_link() -> None:
+    pair = Pair()
+    pair.greet()
+    pair.watcher.send_avatar(AvatarFile.of(1, GLB))
+    pair.watcher.send_avatar(AvatarFile.of(2, GLB[1:]))
+    pair.watcher.send_avatar(AvatarFile.of(3, GLB[2:]))
+    assert pair.link.left.buffered(AVATAR) <= AVATAR_WINDOW_BYTES + 8192 + 200
+    pair.link.deliver()
+    assert [avatar.identity_version for avatar in pair.avatars] == [1, 3]
+
+
+async def test_ping_tells_the_clock() -> None:
+    pair = Pair()
+    pair.greet()
+    assert pair.receiver.clock.offset_us == 0
+
+
+def test_clock_offset_comes_from_the_shortest_round_trip() -> None:
+    sync = ClockSync()
+    assert sync.offset_us is None
+    sync.add(sent_us=1000, remote_us=51_000 + 900, now_us=2000)
+    sync.add(sent_us=3000, remote_us=53_000 + 50, now_us=3100)
+    sync.add(sent_us=5000, remote_us=1, now_us=4000)
+    assert (sync.offset_us, sync.round_trip_us) == (50_000, 100)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (b"garbage", "binary"),
+        ("garbage", "invalid control message"),
+        (encode_control(Hello(99, "future")), "update the older one"),
+        (encode_control(AvatarHeader(0, "0" * 64, 1)), "may not send"),
+        ('{"type":"progress","received":5}', "received 5 bytes"),
+        ("x" * 4097, "4097 bytes"),
+    ],
+)
+async def test_a_watcher_that_sends_garbage_is_ended(message: bytes | str, reason: str) -> None:
+    pair = Pair()
+    pair.link.right.send(CONTROL, message)
+    pair.link.deliver()
+    assert reason in (pair.link.left.reason or "")
+    assert reason in await asyncio.wait_for(pair.link.left.ended(), 1)
+
+
+async def test_a_flood_is_ended() -> None:
+    pair = Pair()
+    for _ in range(MESSAGES_PER_S + 1):
+        pair.link.right.send(CONTROL, encode_control(Ping(0)))
+    pair.link.deliver()
+    assert "messages a second" in (pair.link.left.reason or "")
+
+
+async def test_a_silent_watcher_is_noticed() -> None:
+    pair = Pair()
+    pair.greet()
+    pair.watcher.check_alive()
+    pair.clock.ns += int((SILENCE_S + 1) * 1e9)
+    with pytest.raises(PeerError, match="silent"):
+        pair.watcher.check_alive()
+
+
+@pytest.mark.parametrize(
+    ("header", "chunks", "reason"),
+    [
+        (AvatarHeader(1, "0" * 64, 4), [b"1234"], "SHA-256"),
+        (AvatarHeader(1, "0" * 64, 4), [b"12345"], "more bytes"),
+        (AvatarHeader(1, "0" * 64, 5_000), [], "announced 5000"),
+        (None, [b"1"], "without a header"),
+    ],
+)
+def test_a_false_avatar_is_refused(
+    header: AvatarHeader | None, chunks: list[bytes], reason: str
+) -> None:
+    assembler = AvatarAssembler(max_bytes=1000)
+    with pytest.raises(PeerError, match=reason):
+        if header is not None:
+            assembler.begin(header)
+        for chunk in chunks:
+            assembler.add(chunk)
+
+
+def test_late_and_repeated_packets_are_not_shown() -> None:
+    encoder, receiver = MotionEncoder(), MotionReceiver()
+    packets = [encoder.encode(state) for state in moving_states(6)]
+
+    def shown(number: int) -> list[int]:
+        return [state.index for state in receiver.feed(packets[number], 0, None)]
+
+    assert [shown(n) for n in (0, 1, 4, 3, 4, 5)] == [[0], [1], [3, 4], [], [], [5]]
+    statistics = receiver.statistics()
+    assert (statistics.received, statistics.lost, statistics.late) == (5, 1, 2)
+
+
+def test_latency_uses_the_senders_clock() -> None:
+    receiver = MotionReceiver()
+    state = replace(rest_state(1), captured_at_ns=5_000_000_000)
+    receiver.feed(MotionEncoder().encode(state), now_us=1_040_000, offset_us=4_000_000)
+    assert receiver.statistics().latency_ms_p50 == pytest.approx(40.0)
