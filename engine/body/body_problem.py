@@ -19,6 +19,8 @@ WARM_TOLERANCE = 2e-3
 """A tracked frame stops when a step gains less than this share of the cost."""
 COLD_TOLERANCE = 1e-9
 UPRIGHT_SIGMA = 0.6
+UNSEEN_UPRIGHT_SIGMA = 0.12
+"""Without hips, only this keeps a head and two shoulders from tilting a whole person."""
 SEEN = 0.1
 """Trust from which on a landmark may seed a limb."""
 UNBOUND = 1e3
@@ -146,7 +148,8 @@ class BodyProblem:
     def _finish(self, camera: Camera, head: HeadPose | None) -> None:
         """The head from the face; a weak wish to stand upright."""
         self._targets.aim_directions[3] = _UP
-        self._targets.aim_weights[3] = 1.0 / UPRIGHT_SIGMA
+        hips = float(self._targets.point_weights[[23, 24]].max())
+        self._targets.aim_weights[3] = 1.0 / (UPRIGHT_SIGMA if hips > 0.0 else UNSEEN_UPRIGHT_SIGMA)
         if head is not None:
             measured.measure_head(self._targets, head, camera, self._pixel_weight(camera))
 

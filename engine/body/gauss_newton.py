@@ -152,7 +152,7 @@ def allocate(chain: Chain, residuals: Residuals) -> Workspace:
 
 
 @njit(cache=True, nogil=True)
-def _exponential(phi, rotation, left):  # type: ignore[no-untyped-def]
+def _exponential(phi: F64, rotation: F64, left: F64) -> None:
     """Rodrigues' formula and the left Jacobian of SO(3), for a rotation vector (3,)."""
     x, y, z = phi[0], phi[1], phi[2]
     t2 = x * x + y * y + z * z
@@ -175,20 +175,22 @@ def _exponential(phi, rotation, left):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _multiply(a, b, out):  # type: ignore[no-untyped-def]
+def _multiply(a: F64, b: F64, out: F64) -> None:
     for i in range(3):
         for k in range(3):
             out[i, k] = a[i, 0] * b[0, k] + a[i, 1] * b[1, k] + a[i, 2] * b[2, k]
 
 
 @njit(cache=True, nogil=True)
-def _transform(matrix, x, out):  # type: ignore[no-untyped-def]
+def _transform(matrix: F64, x: F64, out: F64) -> None:
     for i in range(3):
         out[i] = matrix[i, 0] * x[0] + matrix[i, 1] * x[1] + matrix[i, 2] * x[2]
 
 
 @njit(cache=True, nogil=True)
-def forward_kinematics(chain, angles, base, rotations, positions, omegas):  # type: ignore[no-untyped-def]
+def forward_kinematics(
+    chain: Chain, angles: F64, base: F64, rotations: F64, positions: F64, omegas: F64
+) -> None:
     """Global joint rotations (J, 3, 3) and positions (J, 3), and each term's world axis (T, 3)."""
     phi, spun = np.empty(3), np.empty(3)
     turn, left, product = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
@@ -220,7 +222,7 @@ def forward_kinematics(chain, angles, base, rotations, positions, omegas):  # ty
 
 
 @njit(cache=True, nogil=True)
-def _add_lever(chain, omegas, j, lever, out):  # type: ignore[no-untyped-def]
+def _add_lever(chain: Chain, omegas: F64, j: int, lever: F64, out: F64) -> None:
     """Add ``omega x lever`` of every term of joint j to the columns of ``out`` (3, N)."""
     for f in range(chain.factor_starts[j], chain.factor_starts[j + 1]):
         for t in range(chain.term_starts[f], chain.term_starts[f + 1]):
@@ -231,7 +233,7 @@ def _add_lever(chain, omegas, j, lever, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def point_jacobians(chain, residuals, work):  # type: ignore[no-untyped-def]
+def point_jacobians(chain: Chain, residuals: Residuals, work: Workspace) -> None:
     """Global points (P, 3) and their Jacobians (P, 3, N), from the kinematics in ``work``."""
     lever = np.empty(3)
     for p in range(len(residuals.point_bones)):
@@ -251,7 +253,9 @@ def point_jacobians(chain, residuals, work):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _accumulate(jacobian, active, information, pull, hessian, gradient):  # type: ignore[no-untyped-def]
+def _accumulate(
+    jacobian: F64, active: I32, information: F64, pull: F64, hessian: F64, gradient: F64
+) -> None:
     """Add J^T A J and J^T b over the active unknowns (lower triangle), A (3, 3), b (3,)."""
     for a in range(1, active[0] + 1):
         m = active[a]
@@ -268,14 +272,14 @@ def _accumulate(jacobian, active, information, pull, hessian, gradient):  # type
 
 
 @njit(cache=True, nogil=True)
-def _robust(squared):  # type: ignore[no-untyped-def]
+def _robust(squared: float) -> tuple[float, float]:
     """Cauchy's cost and weight of a squared residual in standard deviations."""
     c2 = CAUCHY_SCALE * CAUCHY_SCALE
     return 0.5 * c2 * np.log1p(squared / c2), 1.0 / (1.0 + squared / c2)
 
 
 @njit(cache=True, nogil=True)
-def _add_point(x, px, weight, camera, information, pull):  # type: ignore[no-untyped-def]
+def _add_point(x: F64, px: F64, weight: float, camera: F64, information: F64, pull: F64) -> float:
     """Reprojection of one point: fills A and b, returns the robust cost."""
     f, depth = camera[0], -x[2] if x[2] < -0.05 else 0.05
     du = (camera[1] + f * x[0] / depth - px[0]) * weight
@@ -297,7 +301,7 @@ def _add_point(x, px, weight, camera, information, pull):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
-def _add_direction(vector, target, weight, information, pull):  # type: ignore[no-untyped-def]
+def _add_direction(vector: F64, target: F64, weight: float, information: F64, pull: F64) -> float:
     """A vector that should point along the unit ``target``: fills A and b, returns the cost.
 
     With u = vector / |vector| the residual is u - target, and du = (1 - u u^T) dvector / |vector|.
@@ -320,7 +324,9 @@ def _add_direction(vector, target, weight, information, pull):  # type: ignore[n
 
 
 @njit(cache=True, nogil=True)
-def _add_angles(residuals, targets, angles, hessian, gradient):  # type: ignore[no-untyped-def]
+def _add_angles(
+    residuals: Residuals, targets: Targets, angles: F64, hessian: F64, gradient: F64
+) -> float:
     """Priors, couplings and one-sided limits on the unknowns themselves."""
     cost = 0.0
     for n in range(len(angles)):
@@ -344,7 +350,15 @@ def _add_angles(residuals, targets, angles, hessian, gradient):  # type: ignore[
 
 
 @njit(cache=True, nogil=True)
-def linearize(chain, residuals, targets, work, angles, hessian, gradient):  # type: ignore[no-untyped-def]
+def linearize(
+    chain: Chain,
+    residuals: Residuals,
+    targets: Targets,
+    work: Workspace,
+    angles: F64,
+    hessian: F64,
+    gradient: F64,
+) -> float:
     """Cost at ``angles``, its gradient (N,) and Gauss-Newton Hessian (N, N), lower triangle."""
     rotations, positions = work.rotations, work.positions_m
     forward_kinematics(chain, angles, work.base, rotations, positions, work.term_omegas)
@@ -386,7 +400,7 @@ def linearize(chain, residuals, targets, work, angles, hessian, gradient):  # ty
 
 
 @njit(cache=True, nogil=True)
-def _solve_cholesky(hessian, damping, factor, gradient, step):  # type: ignore[no-untyped-def]
+def _solve_cholesky(hessian: F64, damping: float, factor: F64, gradient: F64, step: F64) -> bool:
     """Solve ``(H + damping diag(H)) step = -gradient``; False when not positive definite."""
     n = len(gradient)
     for i in range(n):
@@ -414,7 +428,14 @@ def _solve_cholesky(hessian, damping, factor, gradient, step):  # type: ignore[n
 
 
 @njit(cache=True, nogil=True)
-def solve(chain, residuals, targets, work, iterations, tolerance):  # type: ignore[no-untyped-def]
+def solve(
+    chain: Chain,
+    residuals: Residuals,
+    targets: Targets,
+    work: Workspace,
+    iterations: int,
+    tolerance: float,
+) -> tuple[float, int]:
     """Levenberg-Marquardt from ``work.angles``; leaves the solution and its kinematics in ``work``.
 
     Stops after ``iterations`` accepted or refused steps, or when a step gains less than the share
