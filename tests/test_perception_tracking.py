@@ -212,6 +212,22 @@ def test_a_nearer_person_takes_over(networks: Networks, shared_data: Path) -> No
     assert pose.points_px[0, 0] < near[0].shape[1]
 
 
+def test_a_face_of_another_person_is_let_go(networks: Networks, shared_data: Path) -> None:
+    """The face tracker begins with the only face; then the body belongs to somebody else."""
+    near = [f[:, 140:440] for f in frames(shared_data / "clips" / "signing_want.mkv", 12)]
+    far = [f[:, 160:460] for f in frames(shared_data / "clips" / "signing_walk.mkv", 12)]
+    body, tracker = BodyTracker(networks), FaceTracker(networks)
+    pose = body.track(beside(near[0], np.full_like(far[0], 128), 0.9))
+    face = tracker.track(beside(np.full_like(near[0], 128), far[0], 0.9), None)
+    assert pose is not None
+    assert face is not None
+    assert face.points_px[4, 0] > near[0].shape[1]
+    for a, b in zip(near, far, strict=True):
+        face = tracker.track(beside(a, b, 0.9), pose)
+    assert face is not None
+    assert np.hypot(*(face.points_px[4, :2] - pose.points_px[0, :2])) < 30.0
+
+
 def test_a_small_face_is_found_where_the_body_is(networks: Networks, shared_data: Path) -> None:
     image = next(frames(shared_data / "clips" / "signing_want.mkv"))
     room = np.full((1080, 1920, 3), 128, np.uint8)
