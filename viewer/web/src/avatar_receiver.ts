@@ -1,6 +1,11 @@
 // The base avatar arrives as one header and then binary chunks on an ordered channel.
 
-import { AVATAR_MAX_BYTES, type AvatarHeader, ProtocolError } from "./protocol";
+import {
+  AVATAR_MAX_BYTES,
+  AVATAR_PROGRESS_BYTES,
+  type AvatarHeader,
+  ProtocolError,
+} from "./protocol";
 
 export interface ReceivedAvatar {
   header: AvatarHeader;
@@ -12,6 +17,10 @@ export class AvatarReceiver {
   private header: AvatarHeader | null = null;
   private bytes = new Uint8Array(0);
   private filled = 0;
+  private reported = 0;
+
+  /** `progress` is told how many bytes have come whenever the server should hear of it. */
+  constructor(private readonly progress: (received: number) => void) {}
 
   /** Takes the next message; a complete GLB comes back once, null until then. */
   async take(message: string | ArrayBuffer): Promise<ReceivedAvatar | null> {
@@ -26,6 +35,7 @@ export class AvatarReceiver {
     }
     this.bytes.set(new Uint8Array(message), this.filled);
     this.filled += message.byteLength;
+    this.reportProgress(header.size);
     if (this.filled < header.size) return null;
     this.header = null;
     await check(this.bytes, header.sha256);
@@ -38,7 +48,13 @@ export class AvatarReceiver {
     }
     this.header = header;
     this.bytes = new Uint8Array(header.size);
-    this.filled = 0;
+    this.filled = this.reported = 0;
+  }
+
+  private reportProgress(size: number): void {
+    if (this.filled < size && this.filled - this.reported < AVATAR_PROGRESS_BYTES) return;
+    this.reported = this.filled;
+    this.progress(this.filled);
   }
 }
 

@@ -37,18 +37,29 @@ export class Watcher {
   readonly clock = new RemoteClock();
   readonly traffic: Traffic = { packets: 0, lostPackets: 0, bytes: 0 };
   private readonly peer = new RTCPeerConnection();
-  private readonly avatar = new AvatarReceiver();
+  private readonly avatar = new AvatarReceiver((received) => {
+    this.say({ type: "progress", received });
+  });
+  private readonly control: RTCDataChannel;
   private session: Session | null = null;
   private newestSequence = -1;
   private pinging = 0;
   private ended = false;
 
-  private constructor(private readonly events: WatcherEvents) {}
+  private constructor(private readonly events: WatcherEvents) {
+    this.control = this.channel("control", (data) => this.takeControl(data));
+    this.channel("avatar", (data) => void this.takeAvatar(data));
+    this.channel("motion", (data) => this.takeMotion(data));
+    this.control.addEventListener("open", () => this.greet());
+    this.control.addEventListener("close", () => this.end("The server closed the connection."));
+    this.peer.addEventListener("connectionstatechange", () => {
+      if (this.peer.connectionState === "failed") this.end("The server is gone.");
+    });
+  }
 
   /** Connects to a WHEP endpoint; throws a SignallingError. */
   static async open(endpoint: Endpoint, events: WatcherEvents): Promise<Watcher> {
     const watcher = new Watcher(events);
-    watcher.createChannels();
     try {
       watcher.session = await connect(watcher.peer, endpoint);
     } catch (error) {
@@ -63,17 +74,6 @@ export class Watcher {
     this.ended = true;
     clearInterval(this.pinging);
     await this.session?.close();
-  }
-
-  private createChannels(): void {
-    const control = this.channel("control", (data) => this.takeControl(data));
-    this.channel("avatar", (data) => void this.takeAvatar(data));
-    this.channel("motion", (data) => this.takeMotion(data));
-    control.addEventListener("open", () => this.greet(control));
-    control.addEventListener("close", () => this.end("The server closed the connection."));
-    this.peer.addEventListener("connectionstatechange", () => {
-      if (this.peer.connectionState === "failed") this.end("The server is gone.");
-    });
   }
 
   private channel(
@@ -91,12 +91,13 @@ export class Watcher {
     return channel;
   }
 
-  private greet(control: RTCDataChannel): void {
-    const send = (message: ControlMessage) => {
-      if (control.readyState === "open") control.send(JSON.stringify(message));
-    };
-    send({ type: "hello", protocol: PROTOCOL_VERSION, agent: "browser", tiers: ["motion"] });
-    const ping = () => send({ type: "ping", sent_at_us: RemoteClock.nowUs() });
+  private say(message: ControlMessage): void {
+    if (this.control.readyState === "open") this.control.send(JSON.stringify(message));
+  }
+
+  private greet(): void {
+    this.say({ type: "hello", protocol: PROTOCOL_VERSION, agent: "browser", tiers: ["motion"] });
+    const ping = () => this.say({ type: "ping", sent_at_us: RemoteClock.nowUs() });
     ping();
     this.pinging = setInterval(ping, PING_EVERY_MS);
   }

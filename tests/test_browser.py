@@ -1,0 +1,212 @@
+"""The page in a real browser: it sends a camera, shows the avatar, and says what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rigs import synthetic_avatar
+from states import rest_state
+
+from engine.types import AvatarState
+from exporters.glb import write_glb
+from stream.feed import LiveFeed
+from stream.server import ServerOptions, StreamServer
+
+playwright = pytest.importorskip("playwright.async_api", reason="needs playwright")
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PAGES = Path(__file__).resolve().parents[1] / "viewer" / "web" / "dist"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+    "--allow-loopback-in-peer-connection",
+    "--use-fake-device-for-media-stream",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
+WINDOW = {"width": 320, "height": 360}
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture
+def fake_camera(tmp_path) -> Path:
+    """A film of one orange picture, 64x48."""
+    path = tmp_path / "camera.y4m"
+    luma, blue, red = 150, 60, 190
+    planes = bytes([luma]) * (64 * 48) + bytes([blue]) * (32 * 24) + bytes([red]) * (32 * 24)
+    path.write_bytes(b"YUV4MPEG2 W64 H48 F30:1 Ip A1:1 C420jpeg\n" + (b"FRAME\n" + planes) * 30)
+    return path
+
+
+@asynccontextmanager
+async def open_page(*flags: str, camera: bool = True) -> AsyncIterator:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(
+            executable_path=CHROMIUM, headless=True, args=[*FLAGS, *flags]
+        )
+        context = await browser.new_context(
+            viewport=WINDOW, permissions=["camera"] if camera else []
+        )
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.defects = []
+        page.on("pageerror", lambda error: page.defects.append(str(error)))
+        yield page
+        assert page.defects == []
+        await browser.close()
+
+
+class Puppet:
+    """A feed that shows one state until it is given another."""
+
+    def __init__(self) -> None:
+        self.feed = LiveFeed()
+        self.state = replace(
+            rest_state(identity_version=3), translation_m=np.array([0, 0, -2], np.float32)
+        )
+        avatar = synthetic_avatar()
+        self.feed.publish_avatar(3, lambda: write_glb(avatar))
+
+    async def play(self) -> None:
+        index = 0
+        while True:
+            index += 1
+            await self.feed.publish(replace(self.state, index=index))
+            await asyncio.sleep(1 / 15)
+
+
+@asynccontextmanager
+async def served(puppet: Puppet, port: int = 0) -> AsyncIterator[tuple[StreamServer, str]]:
+    server = StreamServer(puppet.feed, ServerOptions(port=port, pages=PAGES))
+    async with server.run() as url:
+        playing = asyncio.create_task(puppet.play())
+        try:
+            yield server, url
+        finally:
+            playing.cancel()
+
+
+async def picture_of(page) -> np.ndarray:
+    """(H, W, 3) of the stage alone."""
+    data = await page.locator("#stage").screenshot(timeout=PATIENCE_MS)
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def figure(picture: np.ndarray) -> np.ndarray:
+    """Where the reddish avatar covers the bluish grey background, without toolbar and inset."""
+    middle = picture[40:260, 40:280]
+    return middle[..., 0] > middle[..., 2] + 10
+
+
+async def until(condition, what: str, seconds: float = 60.0) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < deadline:
+        if await condition():
+            return
+        await asyncio.sleep(0.2)
+    pytest.fail(f"{what} did not happen within {seconds:.0f} s")
+
+
+async def test_a_watcher_sees_the_avatar_follow_its_state():
+    puppet = Puppet()
+    async with served(puppet) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?watch")
+
+        async def has_figure() -> bool:
+            return bool(figure(await picture_of(page)).mean() > 0.05)
+
+        await until(has_figure, "an avatar on the stage")
+        before = figure(await picture_of(page))
+        puppet.state = shifted(puppet.state, 0.3)
+
+        async def has_moved() -> bool:
+            after = figure(await picture_of(page))
+            return after.any() and centre(after) > centre(before) + 10
+
+        await until(has_moved, "the avatar's step to its left, the picture's right")
+        await page.click("#mirror")
+
+        async def is_mirrored() -> bool:
+            after = figure(await picture_of(page))
+            return after.any() and centre(after) < centre(before) - 10
+
+        await until(is_mirrored, "the mirror image")
+
+
+def shifted(state: AvatarState, x: float) -> AvatarState:
+    return replace(state, translation_m=state.translation_m + np.array([x, 0, 0], np.float32))
+
+
+def centre(mask: np.ndarray) -> float:
+    return float(np.nonzero(mask)[1].mean())
+
+
+async def test_the_camera_reaches_the_server(fake_camera):
+    puppet = Puppet()
+    flags = ("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={fake_camera}")
+    async with served(puppet) as (server, url), open_page(*flags) as page:
+        await page.goto(url)
+        await page.click("#send-camera")
+        camera = await asyncio.wait_for(anext(server.cameras), 60)
+        frame = await asyncio.to_thread(next, iter(camera))
+        assert frame.image.shape[2] == 3
+        red, green, blue = frame.image.reshape(-1, 3).mean(axis=0)
+        assert red > green + 30 and green > blue + 30  # the fake camera's orange
+        await page.locator("#camera").wait_for(state="visible")
+        await page.click("#stop-camera")
+
+        async def camera_left() -> bool:
+            return camera.closed
+
+        await until(camera_left, "the end of the camera")
+        assert await page.locator("#camera").is_hidden()
+
+
+async def test_a_refused_camera_is_explained_and_watching_still_works():
+    puppet = Puppet()
+    flags = ("--deny-permission-prompts",)
+    async with served(puppet) as (_, url), open_page(*flags, camera=False) as page:
+        await page.goto(url)
+        await page.click("#send-camera")
+        await page.locator("#problem").wait_for(state="visible")
+        assert "camera was refused" in await page.inner_text("#problem")
+        await page.click("#watch-only")
+        await page.locator("#toolbar").wait_for(state="visible")
+
+
+async def test_the_page_comes_back_when_the_server_does():
+    puppet = Puppet()
+    async with open_page() as page:
+        async with served(puppet) as (_, url):
+            port = int(url.rsplit(":", 1)[1])
+            await page.goto(f"{url}/?watch")
+            await page.locator("#status").wait_for(state="hidden")
+        await page.locator("#status", has_text="Trying again").wait_for(state="visible")
+        async with served(Puppet(), port):
+            await page.locator("#status").wait_for(state="hidden")
+
+
+async def test_garbage_from_the_server_is_said_and_not_drawn():
+    puppet = Puppet()
+    puppet.feed.publish_avatar(3, lambda: b"not a GLB at all")
+    async with served(puppet) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?watch")
+        await page.locator("#status", has_text="cannot be read").wait_for(state="visible")
+        assert not figure(await picture_of(page)).any()
