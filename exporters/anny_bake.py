@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.avatar.anny import FORMAT_VERSION, PART_NAMES, PHENOTYPE_NAMES, decode
+from engine.avatar.paint.atlas import enlarge_eyes
 from engine.errors import ModelFileError
 from engine.fusion.copy_paste import build_topology
 from engine.fusion.fusion_map_file import fusion_map_arrays
@@ -153,7 +154,7 @@ def _surface_arrays(model: Any) -> dict[str, Array]:
         "faces": _numpy(model.faces).astype(np.uint16),
         "face_parts": _face_parts(model),
         # OBJ counts v upwards, glTF downwards.
-        "uvs": np.stack([uvs[:, 0], 1.0 - uvs[:, 1]], axis=1).astype(np.float32),
+        "uvs": enlarge_eyes(np.stack([uvs[:, 0], 1.0 - uvs[:, 1]], axis=1).astype(np.float32)),
         "face_uvs": _numpy(model.face_texture_coordinate_indices).astype(np.uint16),
     }
 

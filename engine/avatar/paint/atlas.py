@@ -59,9 +59,37 @@ HANDS = (Island(0.3665, 0.8010, 0.5622, 0.995), Island(0.5622, 0.8015, 0.7665, 0
 """Right and left."""
 FEET = (Island(0.015, 0.8265, 0.1947, 0.995), Island(0.1947, 0.8265, 0.3665, 0.995))
 """Right and left."""
-EYE_FRONTS = (Island(0.7994, 0.0415, 0.8150, 0.0557), Island(0.7585, 0.0415, 0.7740, 0.0557))
-"""Right and left: the visible halves of the eyeballs."""
-EYE_BACKS = (Island(0.7868, 0.0543, 0.8020, 0.0700), Island(0.7718, 0.0543, 0.7868, 0.0700))
+EYE_FRONTS = (Island(0.105, 0.014, 0.197, 0.106), Island(0.008, 0.014, 0.100, 0.106))
+"""Right and left: the visible halves of the eyeballs, where :func:`enlarge_eyes` puts them."""
+ANNY_EYES = np.array(
+    [(0.80705, 0.0494), (0.7664, 0.0494), (0.79435, 0.06205), (0.77905, 0.06205)], np.float32
+)
+"""(4, 2) centres of the eyeballs' islands in Anny's own layout: both fronts, then both backs."""
+ANNY_EYE_RADIUS = 0.0092
+EYE_MARGIN = 0.001
+
+
+def enlarge_eyes(uvs: F32) -> F32:
+    """Move the fronts of the eyeballs to a free corner, five times as large.
+
+    Anny gives each iris ten texels of 2048: too few for a pupil. Everything else stays.
+
+    Args:
+        uvs: (T, 2) Anny's own texture coordinates, glTF convention.
+
+    Returns:
+        (T, 2) our texture coordinates.
+    """
+    moved = uvs.copy()
+    distances = np.linalg.norm(uvs[:, None] - ANNY_EYES, axis=2)
+    nearest = distances.argmin(axis=1)
+    for island, target in enumerate(EYE_FRONTS):
+        rows = (nearest == island) & (distances[:, island] < ANNY_EYE_RADIUS)
+        middle = np.array([target.u0 + target.u1, target.v0 + target.v1], np.float32) / 2
+        radius = (target.u1 - target.u0) / 2 - EYE_MARGIN
+        scale = np.float32(radius / ANNY_EYE_RADIUS)
+        moved[rows] = middle + (uvs[rows] - ANNY_EYES[island]) * scale
+    return moved
 
 
 @njit(cache=True, nogil=True)

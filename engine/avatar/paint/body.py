@@ -21,6 +21,7 @@ NAILS_RIGHT = (
 
 ARM_PREFIXES = ("shoulder", "upperarm", "lowerarm", "wrist", "finger", "metacarpal")
 HEAD_PREFIXES = ("head", "eye")
+EYE_PREFIXES = ("eye",)
 
 
 def skin_share(avatar: FusedAvatar, prefixes: tuple[str, ...]) -> F32:
@@ -37,7 +38,7 @@ def paint_body(
 
     Args:
         canvas: (N, N, 3) texture, changed in place.
-        surface: (N, N, 5) rest position, arm and head share of each texel, gutters included.
+        surface: (N, N, 6) rest position, arm, head and eye share of each texel, gutters included.
         avatar: whose joints say where waist, neck and wrists are.
         look: colours.
         rng: of folds and weave.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.types import F32
 
 Cover = NDArray[Any]
+Mask = NDArray[np.bool_]
 
 
 def smoothstep(low: float, high: float, x: Cover) -> F32:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.avatar.paint.atlas import EYE_BACKS, EYE_FRONTS, Island
-from engine.avatar.paint.brush import blend, smoothstep
+from engine.avatar.paint.brush import Mask, blend, smoothstep
 from engine.avatar.paint.look import Look
-from engine.types import F32, U8
+from engine.types import F32
 
 IRIS_ANGLE = np.radians(23.5)
 """Anny's eyeballs have a radius of 15.5 mm, so a 12 mm iris spans 23 degrees to each side."""
@@ -16,46 +15,33 @@ SCLERA = np.array((236, 230, 224), np.float32)
 
 
 def paint_eyes(
-    canvas: F32, positions_m: F32, covered: U8, look: Look, rng: np.random.Generator
+    canvas: F32, surface: F32, is_eye: Mask, look: Look, rng: np.random.Generator
 ) -> None:
-    """Paint both eyeballs.
+    """Paint both eyeballs, wherever in the texture they lie.
 
     Args:
         canvas: (N, N, 3) texture, changed in place.
-        positions_m: (N, N, 3) rest position of each texel, facing +Z.
-        covered: (N, N) where positions are known.
+        surface: (N, N, 3) rest position of each texel, gutters included; eyes look along +Z.
+        is_eye: (N, N): which texels are on an eyeball.
         look: colours.
         rng: of the iris fibres.
     """
-    size = len(canvas)
-    for front, back in zip(EYE_FRONTS, EYE_BACKS, strict=True):
-        canvas[back.window(size)] = SCLERA * 0.9
-        _paint_front(canvas, positions_m, covered, front, look, rng)
+    for on_side in (surface[..., 0] > 0, surface[..., 0] <= 0):
+        texels = np.nonzero(is_eye & on_side)
+        if len(texels[0]):
+            canvas[texels] = _eyeball(surface[texels], look, rng)
 
 
-def _paint_front(
-    canvas: F32, positions_m: F32, covered: U8, island: Island, look: Look, rng: np.random.Generator
-) -> None:
-    window = island.window(len(canvas))
-    eye, known = canvas[window], covered[window] > 0
-    eye[:] = SCLERA
-    if not known.any():
-        return
-    centre = _centre_of(positions_m[window][known])
-    ray = positions_m[window] - centre
+def _eyeball(points_m: F32, look: Look, rng: np.random.Generator) -> F32:
+    """(M, 3) colours of the (M, 3) points of one eyeball."""
+    centre = (points_m.min(axis=0) + points_m.max(axis=0)) / 2
+    ray = points_m - centre
     ray /= np.maximum(np.linalg.norm(ray, axis=-1, keepdims=True), 1e-9)
-    angle = np.where(known, np.arccos(np.clip(ray[..., 2], -1, 1)), np.pi / 2).astype(np.float32)
-    around = np.arctan2(ray[..., 1], ray[..., 0])
+    angle = np.arccos(np.clip(ray[..., 2], -1, 1)).astype(np.float32)
+    eye = np.tile(SCLERA, (len(points_m), 1))
     _sclera(eye, angle, ray)
-    _iris(eye, angle / IRIS_ANGLE, around, look, rng)
-
-
-def _centre_of(points_m: F32) -> F32:
-    """The eyeball's centre: front half of a sphere, so as deep as it is wide."""
-    low, high = points_m.min(axis=0), points_m.max(axis=0)
-    centre: F32 = ((low + high) / 2).astype(np.float32)
-    centre[2] = high[2] - (high[0] - low[0]) / 2
-    return centre
+    _iris(eye, angle / IRIS_ANGLE, np.arctan2(ray[..., 1], ray[..., 0]), look, rng)
+    return eye
 
 
 def _sclera(eye: F32, angle: F32, ray: F32) -> None:

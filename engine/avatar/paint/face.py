@@ -8,11 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.avatar.paint.atlas import HEAD, MIDLINE
-from engine.avatar.paint.brush import blend, noise, polygon, shade, smoothstep, spot
+from engine.avatar.paint.brush import Mask, blend, noise, polygon, shade, smoothstep, spot
 from engine.avatar.paint.look import Look
 from engine.types import F32
-
-Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 EYE_SLIT_U = 0.8393
 EYE_SLIT = (0.0274, 0.0404)
@@ -130,7 +128,7 @@ def _lids(head: F32, u: F32, off: F32, look: Look, rng: np.random.Generator) -> 
     outward = smoothstep(0.024, 0.036, off)
     blend(
         head,
-        np.asarray(look.skin, np.float32) * np.array((0.98, 0.70, 0.66), np.float32),
+        np.asarray(look.skin, np.float32) * np.array((0.97, 0.80, 0.77), np.float32),
         smoothstep(0.0050, 0.0038, distance),
     )
     crease = smoothstep(0.0030, 0.0, np.abs(distance - 0.0112)) * upper

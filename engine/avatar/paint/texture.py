@@ -6,13 +6,22 @@ import cv2
 import numpy as np
 
 from engine.avatar.paint.atlas import spread
-from engine.avatar.paint.body import ARM_PREFIXES, HEAD_PREFIXES, paint_body, skin_share
+from engine.avatar.paint.body import (
+    ARM_PREFIXES,
+    EYE_PREFIXES,
+    HEAD_PREFIXES,
+    paint_body,
+    skin_share,
+)
 from engine.avatar.paint.brush import noise
 from engine.avatar.paint.eyes import paint_eyes
 from engine.avatar.paint.face import paint_head
 from engine.avatar.paint.look import Look
 from engine.avatar.topology import FusedAvatar
 from engine.types import F32, U8
+
+PARTS = (ARM_PREFIXES, HEAD_PREFIXES, EYE_PREFIXES)
+"""Whose skin shares follow the position in the channels of ``surface``."""
 
 
 def paint_texture(avatar: FusedAvatar, look: Look | None = None, size: int = 2048) -> U8:
@@ -31,14 +40,14 @@ def paint_texture(avatar: FusedAvatar, look: Look | None = None, size: int = 204
     """
     look = look or Look()
     rng = np.random.default_rng([look.seed, 0x9A17])
-    shares = [skin_share(avatar, prefixes) for prefixes in (ARM_PREFIXES, HEAD_PREFIXES)]
+    shares = [skin_share(avatar, prefixes) for prefixes in PARTS]
     values = np.hstack([avatar.rest_vertices_m, *shares])
     sparse, covered = spread(avatar.topology, values, size)
     surface = _bleed(sparse, covered)
     canvas = _skin(look, size, rng)
     paint_head(canvas, surface[..., 3] < 0.5, look, rng)
     paint_body(canvas, surface, avatar, look, rng)
-    paint_eyes(canvas, surface[..., :3], covered, look, rng)
+    paint_eyes(canvas, surface[..., :3], surface[..., 5] > 0.5, look, rng)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 
