@@ -327,3 +327,46 @@ def test_chain_lists_every_term_once(puppet: Puppet) -> None:
     assert chain.term_starts[-1] == len(chain.term_angles)
     assert chain.factor_starts[-1] == len(chain.term_starts) - 1
     assert set(chain.term_angles.tolist()) == set(range(3, len(puppet.problem.model.angles)))
+
+
+def test_local_rotations_agree_with_the_matrix_way() -> None:
+    from engine.body.local_rotations import local_rotations
+
+    rng = np.random.default_rng(2)
+    vectors = rng.normal(size=(400, 3))
+    # Half turns about each axis are where a careless formula divides by zero.
+    vectors[:3] = np.eye(3) * np.pi
+    rotations = np.asarray(quaternions.to_matrix(quaternions.from_rotation_vector(vectors)))
+    parents = np.arange(-1, 399).astype(np.int32)
+    local = rotations.copy()
+    local[1:] = np.swapaxes(rotations[:-1], 1, 2) @ rotations[1:]
+    found = local_rotations(parents, rotations)
+    np.testing.assert_allclose(quaternions.to_matrix(found), local, atol=1e-12)
+    assert (found[:, 3] >= 0).all()
+
+
+def test_jitter_and_lag(puppet: Puppet, standing: np.ndarray) -> None:
+    """Both at once, since a filter trades one for the other."""
+    fitter, rng = puppet.fitter(), np.random.default_rng(3)
+    wrists = puppet.joints("wrist.L", "wrist.R", "head")
+    puppet.problem.angles[:] = standing
+    still = []
+    for index in range(70):
+        fit = fitter.fit(puppet.see(index, Noise(px=1.0, world_m=0.02), rng))
+        still.append(puppet.fitted_joints_m(fit)[wrists])
+    steps = np.diff(still[10:], axis=0)[..., :2]
+    assert np.sqrt((steps**2).sum(-1).mean()) < 0.0045, "1 px is 5.4 mm here"
+    fitter.reset()
+    fitted, true = [], []
+    for index in range(90):
+        fit = fitter.fit(_sway(puppet, standing, index))
+        fitted.append(puppet.fitted_joints_m(fit)[wrists[0]])
+        true.append(puppet.joints_m[wrists[0]])
+    frames = np.arange(20.0, 80.0)
+
+    def apart(lag: float) -> float:
+        late = [np.interp(frames - lag, np.arange(90), np.array(true)[:, k]) for k in range(3)]
+        return float(np.std(np.stack(late, axis=1) - np.array(fitted)[20:80], axis=0).sum())
+
+    lags = np.arange(0.0, 3.0, 0.05)
+    assert lags[int(np.argmin([apart(lag) for lag in lags]))] <= 0.8, "frames of lag"

@@ -54,6 +54,7 @@ class BodyProblem:
         self._residuals = lay_out(self.model, points, SEGMENTS, aims, COUPLINGS)
         self._targets = empty_targets(self.model, self._residuals)
         self._work = allocate(self.model.chain, self._residuals)
+        self._other = np.zeros_like(self._work.rotations), np.zeros_like(self._work.positions_m)
         self._chest = rest.names.index("spine01")
         self.relax()
 
@@ -97,6 +98,19 @@ class BodyProblem:
             work.term_omegas,
         )  # fmt: skip
         point_jacobians(self.model.chain, self._residuals, work)
+
+    @property
+    def root(self) -> F64:
+        """(3, 3) the root's whole rotation."""
+        return np.asarray(self._work.rotations[0])
+
+    def posed(self, angles: F64, base: F64) -> F64:
+        """(J, 3, 3) global rotations of another pose; the present one is kept."""
+        work = self._work
+        forward_kinematics(
+            self.model.chain, angles, base, self._other[0], self._other[1], work.term_omegas
+        )
+        return self._other[0]
 
     def expect(self, frames: float) -> None:
         """Priors around the present pose, ``frames`` thirtieths of a second later.

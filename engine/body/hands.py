@@ -13,6 +13,8 @@ import numpy as np
 from engine.body.gauss_newton import allocate, forward_kinematics, point_jacobians, solve
 from engine.body.joint_angles import AngleModel, RestJoints, hand_joints, hand_model
 from engine.body.landmark_embedding import PointSet
+from engine.body.local_rotations import local_rotations
+from engine.body.pose_filter import FINGER_HZ, FINGER_SLOPE, TangentFilter
 from engine.body.residuals import directions, empty_targets, lay_out, pull_angles
 from engine.types import F64, I32, Camera, HandLandmarks
 
@@ -63,17 +65,24 @@ class HandFitter:
         self._targets = empty_targets(self._model, self._residuals)
         self._work = allocate(self._model.chain, self._residuals)
         self._rest_points = _rest_points(self._model, own)
+        count = len(self._model.angles)
+        self._filter = TangentFilter(np.full(count, FINGER_HZ), np.full(count, FINGER_SLOPE))
+        self._smooth = np.zeros(count)
+        self._other = np.zeros_like(self._work.rotations), np.zeros_like(self._work.positions_m)
         self.confidence = 0.0
         self.reset()
 
     def reset(self) -> None:
         """Relaxed fingers, nothing seen."""
         self._work.angles[:] = self._model.column("habit")
+        self._smooth[:] = self._work.angles
+        self._filter.reset()
         self.confidence = 0.0
 
     def continue_from(self, other: HandFitter) -> None:
         """Take over the pose of the same hand on another body shape."""
         self._work.angles[:] = other.angles
+        self._smooth[:] = other._smooth
         self.confidence = other.confidence
 
     @property
@@ -85,11 +94,6 @@ class HandFitter:
     def parents(self) -> I32:
         """(20,) of the hand's own chain, the wrist first."""
         return self._model.chain.parents
-
-    @property
-    def rotations(self) -> F64:
-        """(20, 3, 3) global rotations of wrist and finger bones."""
-        return np.asarray(self._work.rotations)
 
     @property
     def positions_m(self) -> F64:
@@ -141,6 +145,15 @@ class HandFitter:
         solve(
             self._model.chain, self._residuals, self._targets, self._work, iterations, 1e-3
         )  # fmt: skip
+
+    def smoothed(self, seconds: float) -> F64:
+        """(20, 4) rotations relative to the parent, filtered; the wrist's is its global one."""
+        error = self._work.angles - self._smooth
+        self._smooth += self._filter.correction(error, seconds)
+        rotations, positions = self._other
+        omegas, base = self._work.term_omegas, self._work.base
+        forward_kinematics(self._model.chain, self._smooth, base, rotations, positions, omegas)
+        return local_rotations(self.parents, rotations)
 
     def _relax(self, frames: float) -> None:
         """Let fingers fall towards their habit with a time constant of half a second."""

@@ -18,6 +18,7 @@ from engine.body.hands import HandFitter, Palm
 from engine.body.joint_angles import SIDES, RestJoints
 from engine.body.landmark_embedding import embed
 from engine.body.local_rotations import local_rotations
+from engine.body.pose_filter import PoseFilter
 from engine.body.viewing_ray import in_camera_axes
 from engine.types import F32, F64, I32, Camera, Observation
 
@@ -80,6 +81,7 @@ class BodyFitter:
         self._names, self._parents = tuple(joint_names), np.asarray(parents, np.int32)
         self._camera = camera
         self._body, self._hands = self._shaped(joints_m, vertices_m)
+        self._filter = PoseFilter(len(self._body.angles))
         self.reset()
 
     def _shaped(
@@ -112,6 +114,7 @@ class BodyFitter:
     def reset(self) -> None:
         """Forget everything: the next frame starts from nothing."""
         self._body.relax()
+        self._filter.reset()
         for hand in self._hands:
             hand.reset()
         self._tracking = False
@@ -138,7 +141,7 @@ class BodyFitter:
             wrist = hand.rows[0]
             palm = Palm(self._body.rotations[wrist], self._body.positions_m[wrist])
             hand.fit(seen, palm, camera, seconds * 30.0, cold)
-        return self._report(iterations, cold, residual)
+        return self._report(iterations, cold, residual, seconds)
 
     def _elapsed(self, observation: Observation) -> float:
         """Seconds since the last frame, 1/30 when unknown, at most a second."""
@@ -194,14 +197,18 @@ class BodyFitter:
         apart = body.distance_m(seen, trust, camera)
         return mean > POOR_RAD or worst > POOR_BONE_RAD or apart > POOR_M
 
-    def _report(self, iterations: int, cold: bool, residual: float) -> BodyFit:
-        rotations = local_rotations(self._parents, self._body.rotations)
+    def _report(self, iterations: int, cold: bool, residual: float, seconds: float) -> BodyFit:
+        """The filtered pose; the fit itself goes on from the unfiltered one, so no lag adds up."""
+        if cold:
+            self._filter.reset()
+        angles, root = self._filter(self._body.angles, self._body.root, seconds)
+        rotations = local_rotations(self._parents, self._body.posed(angles, root))
         for hand in self._hands:
-            rotations[hand.rows[1:]] = local_rotations(hand.parents, hand.rotations)[1:]
+            rotations[hand.rows[1:]] = hand.smoothed(seconds)[1:]
         left, right = self._hands
         return BodyFit(
             rotations.astype(np.float32),
-            self._body.angles[:3].astype(np.float32),
+            angles[:3].astype(np.float32),
             self._confidence,
             left.confidence,
             right.confidence,

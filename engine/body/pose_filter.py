@@ -1,0 +1,91 @@
+"""A One-Euro filter on poses (Casiez, Roussel, Vogel 2012): calm at rest, no lag in motion.
+
+Written in the tangent space, so that it serves angles and rotations alike: with e the difference
+between the new pose and the filtered one, ``speed += a(f_d) (e / dt - speed)`` and the filtered
+pose moves by ``a(f_min + beta |speed|) e``, where ``a(f) = 1 / (1 + 1 / (2 pi f dt))``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.body import quaternions
+from engine.types import F64
+
+ANGLE_HZ, ANGLE_SLOPE = 1.2, 18.0
+"""At rest, and per radian per second."""
+PLACE_HZ, PLACE_SLOPE = 1.0, 60.0
+"""At rest, and per metre per second."""
+FINGER_HZ, FINGER_SLOPE = 1.5, 6.0
+SPEED_HZ = 4.0
+ROOT = slice(3, 6)
+
+
+class TangentFilter:
+    """How far a filtered pose follows a new one."""
+
+    def __init__(self, rest_hz: F64, slope: F64) -> None:
+        """Both (N,): cutoff at rest, and its growth with speed in Hz per unit per second."""
+        self._rest_hz, self._slope = rest_hz, slope
+        self._speed = np.zeros_like(rest_hz)
+
+    def reset(self) -> None:
+        """At rest."""
+        self._speed[:] = 0.0
+
+    def correction(self, error: F64, seconds: float) -> F64:
+        """(N,) step towards the new pose.
+
+        Args:
+            error: (N,) new minus filtered.
+            seconds: since the last pose.
+        """
+        self._speed += _gain(SPEED_HZ, seconds) * (error / seconds - self._speed)
+        cutoff = self._rest_hz + self._slope * np.abs(self._speed)
+        return np.asarray(_gain(cutoff, seconds) * error)
+
+
+def _gain(cutoff_hz: F64 | float, seconds: float) -> F64 | float:
+    turn = 2.0 * np.pi * cutoff_hz * seconds
+    return turn / (1.0 + turn)
+
+
+class PoseFilter:
+    """Filters a root's place and rotation and all joint angles."""
+
+    def __init__(self, count: int) -> None:
+        """For ``count`` unknowns, of which the first six are the root's."""
+        rest, slope = np.full(count, ANGLE_HZ), np.full(count, ANGLE_SLOPE)
+        rest[:3], slope[:3] = PLACE_HZ, PLACE_SLOPE
+        self._filter = TangentFilter(rest, slope)
+        self._angles: F64 | None = None
+        self._root = np.eye(3)
+
+    def reset(self) -> None:
+        """The next pose passes unchanged."""
+        self._angles = None
+        self._filter.reset()
+
+    def __call__(self, angles: F64, root: F64, seconds: float) -> tuple[F64, F64]:
+        """Filter one pose.
+
+        Args:
+            angles: (N,); the root's three rotation angles are ignored.
+            root: (3, 3) the root's whole rotation.
+            seconds: since the last pose.
+
+        Returns:
+            The filtered angles (the root's rotation angles 0) and root rotation.
+        """
+        if self._angles is None:
+            self._angles, self._root = angles.copy(), root.copy()
+            self._angles[ROOT] = 0.0
+            return self._angles.copy(), self._root
+        error = angles - self._angles
+        error[ROOT] = quaternions.to_rotation_vector(quaternions.from_matrix(root @ self._root.T))
+        step = self._filter.correction(error, seconds)
+        turn = quaternions.to_matrix(quaternions.from_rotation_vector(step[ROOT]))
+        self._root = np.asarray(turn @ self._root, np.float64)
+        step[ROOT] = 0.0
+        self._angles += step
+        return self._angles.copy(), self._root
