@@ -8,9 +8,12 @@ import numpy as np
 
 from engine.types import ARKIT_NAMES, F64
 
-RIDGE = 4.0
-SPARSITY = 3.0
-SYMMETRY = 20.0
+RIDGE = 2.0
+SPARSITY = 5.0
+GAZE_RIDGE = 0.5
+GAZE_SPARSITY = 1.0
+"""Eyes always look somewhere, while most other actions are at rest."""
+SYMMETRY = 30.0
 """Both sides of a face mostly do the same: strength of ``(left - right)^2``."""
 EXCLUSION = 6.0
 """Strength of the product of two actions that undo each other."""
@@ -56,7 +59,8 @@ class ExpressionPrior:
 def default_prior() -> ExpressionPrior:
     """Ridge, sparsity, symmetric pairs, opposites apart, the invisible pinned to zero."""
     count = len(ARKIT_NAMES)
-    quadratic = RIDGE * np.eye(count)
+    gaze = np.array([name.startswith("eyeLook") for name in ARKIT_NAMES])
+    quadratic = np.diag(np.where(gaze, GAZE_RIDGE, RIDGE))
     for left, right in (*_symmetric_pairs(), *GAZE_TOGETHER):
         _couple(quadratic, left, right, SYMMETRY)
     for one, other in OPPOSITES:
@@ -65,7 +69,7 @@ def default_prior() -> ExpressionPrior:
         quadratic[_index(name), _index(name)] += UNSEEN_RIDGE
     upper = np.ones(count)
     upper[[_index(name) for name in UNSEEN]] = 0.0
-    return ExpressionPrior(quadratic, np.full(count, SPARSITY), upper)
+    return ExpressionPrior(quadratic, np.where(gaze, GAZE_SPARSITY, SPARSITY), upper)
 
 
 def _symmetric_pairs() -> list[tuple[str, str]]:

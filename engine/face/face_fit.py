@@ -8,8 +8,15 @@ import numpy as np
 
 from engine.face.expression import ExpressionSolver
 from engine.face.expression_prior import default_prior
+from engine.face.eyelids import blink_gains
 from engine.face.gaze import gaze_rotations
-from engine.face.head_pose import HeadPose, initial_pose, quaternion_xyzw, refine_pose
+from engine.face.head_pose import (
+    HeadPose,
+    initial_pose,
+    quaternion_xyzw,
+    refine_pose,
+    reprojection_rms,
+)
 from engine.face.landmark_embedding import LandmarkEmbedding, default_embedding
 from engine.face.landmark_features import lateral_displacements, view_angles, view_direction
 from engine.face.neutral import NeutralFace
@@ -152,32 +159,44 @@ class FaceFitter:
         self._head_filter.reset()
 
     def _find_pose(self, points: F64, camera: Camera) -> _Pose:
-        """Warm from the last frame, cold when there is none or it does not lead here."""
-        model = self._neutral.landmarks_m
+        """By Procrustes for a stranger; refined, from the last frame if that leads here, else."""
+        if not self._neutral.is_warm:
+            return self._place(points, camera)
         if self._pose is not None:
-            pose = self._refine(model, points, self._pose.rotation, self._pose.translation, camera)
+            pose = self._refine(points, self._pose, camera)
             if pose.residual_px < LARGEST_JUMP * _width_px(points):
                 return pose
-        start = initial_pose(model, points, self._weights, camera)
-        return self._refine(model, points, *start, camera)
+        return self._refine(points, self._place(points, camera), camera)
 
-    def _refine(
-        self, model: F64, points: F64, rotation: F64, translation: F64, camera: Camera
-    ) -> _Pose:
-        lens = np.array([camera.focal_px, camera.cx, camera.cy])
-        return _Pose(*refine_pose(model, points, self._weights, rotation, translation, lens))
+    def _place(self, points: F64, camera: Camera) -> _Pose:
+        model, lens = self._neutral.landmarks_m, _lens(camera)
+        rotation, translation = initial_pose(model, points, self._weights, camera)
+        residual = reprojection_rms(model, points, self._weights, rotation, translation, lens)
+        return _Pose(rotation, translation, residual)
+
+    def _refine(self, points: F64, start: _Pose, camera: Camera) -> _Pose:
+        return _Pose(
+            *refine_pose(
+                self._neutral.landmarks_m,
+                points,
+                self._weights,
+                start.rotation,
+                start.translation,
+                _lens(camera),
+            )
+        )
 
     def _find_expression(self, points: F64, pose: _Pose, camera: Camera, seconds: float) -> F64:
         yaw, pitch = view_angles(view_direction(pose.rotation, pose.translation))
-        lens = np.array([camera.focal_px, camera.cx, camera.cy])
         displaced = lateral_displacements(
-            self._neutral.landmarks_m, points, pose.rotation, pose.translation, lens
+            self._neutral.landmarks_m, points, pose.rotation, pose.translation, _lens(camera)
         )
         seen = (1e3 * displaced.ravel()).astype(np.float32)
         features = seen - self._response.neutral_features(yaw, pitch)
         fit = self._solver.solve(features, yaw, self._neutral.caution)
         self._neutral.learn(features, fit, yaw, seconds)
-        return fit.expression
+        gains = blink_gains(self._model_m, self._neutral.landmarks_m)
+        return np.minimum(gains * fit.expression, 1.0)
 
     def _report(
         self, head: HeadPose, expression: F64, confidence: float, seconds: float
@@ -202,3 +221,7 @@ def _eye_distance(landmarks: F32) -> float:
 
 def _width_px(points: F64) -> float:
     return float(np.ptp(points[:, :2], axis=0).max())
+
+
+def _lens(camera: Camera) -> F64:
+    return np.array([camera.focal_px, camera.cx, camera.cy])

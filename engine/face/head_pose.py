@@ -1,8 +1,8 @@
 """Head pose: where the head is and how it is turned, from landmarks and the person's own face.
 
-Started by weighted orthogonal Procrustes (Schönemann 1966; Umeyama 1991 for the scale) under weak
-perspective, as MediaPipe's face geometry is, then refined by Gauss-Newton on the reprojection
-error under full perspective, because a webcam face is near and weak perspective tilts it.
+A stranger's pose is weighted orthogonal Procrustes in space (Schönemann 1966; Umeyama 1991 for the
+scale), as in MediaPipe's face geometry; once their own face is known, Gauss-Newton on the
+reprojection error, which is steadier because it needs no depth from the network.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def procrustes(source: F64, target: F64, weights: F64) -> Similarity:
 
 
 def initial_pose(model_m: F64, points_px: F64, weights: F64, camera: Camera) -> tuple[F64, F64]:
-    """Pose under weak perspective: the picture, with the network's depth, is a scaled model.
+    """Pose by Procrustes in space: every landmark is put on its ray at the network's depth.
+
+    Depth keeps a face of other proportions than the model's from being read as a tilted head:
+    for a stranger this is ten degrees better in pitch than the reprojection error, though noisier.
 
     Args:
         model_m: (N, 3) the face in head coordinates.
@@ -77,11 +80,14 @@ def initial_pose(model_m: F64, points_px: F64, weights: F64, camera: Camera) -> 
     Returns:
         Rotation (3, 3) and translation (3,) in metres.
     """
-    seen = (points_px - [camera.cx, camera.cy, 0.0]) * [1.0, -1.0, -1.0]
-    fit = procrustes(model_m, seen, weights)
-    depth = camera.focal_px / max(fit.scale, 1e-6)
-    offset = fit.translation / max(fit.scale, 1e-6)
-    return fit.rotation, np.array([offset[0], offset[1], -depth])
+    share = weights / weights.sum()
+    depth = 1.0 + (points_px[:, 2] - share @ points_px[:, 2]) / camera.focal_px
+    right = (points_px[:, 0] - camera.cx) / camera.focal_px
+    up = (camera.cy - points_px[:, 1]) / camera.focal_px
+    # In units of the face's distance, which is the inverse of the scale that Procrustes finds.
+    places = np.column_stack([right * depth, up * depth, -depth])
+    fit = procrustes(model_m, places, weights)
+    return fit.rotation, fit.translation / max(fit.scale, 1e-9)
 
 
 @njit(cache=True, nogil=True)
@@ -178,6 +184,15 @@ def refine_pose(
         if np.abs(step).max() < CONVERGED:
             break
     return rotation, translation, np.sqrt(cost / weights.sum())
+
+
+@njit(cache=True, nogil=True)
+def reprojection_rms(
+    model_m: F64, points_px: F64, weights: F64, rotation: F64, translation: F64, lens: F64
+) -> float:
+    """Weighted root mean square distance in pixels between landmarks and the posed model."""
+    _, _, cost = _normal_equations(model_m, points_px, weights, rotation, translation, lens)
+    return float(np.sqrt(cost / weights.sum()))
 
 
 def quaternion_xyzw(rotation: F64) -> F32:

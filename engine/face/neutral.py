@@ -16,7 +16,7 @@ from engine.face.landmark_embedding import LANDMARKS
 from engine.face.response import LandmarkResponse
 from engine.types import ARKIT_NAMES, F32, F64
 
-WARM_UP = 20
+WARM_UP = 30
 """Frames over which the first estimate is averaged."""
 PRIOR_FRAMES = 1.0
 """How many frames the model's own face counts for in that average."""
