@@ -41,8 +41,8 @@ class AvatarFile:
 class AvatarSender:
     """Sends avatars one after the other; of those that wait only the newest is kept.
 
-    At most AVATAR_WINDOW_BYTES are on their way: motion packets need not wait behind megabytes,
-    and the receiver's socket does not overflow and lose them.
+    At most AVATAR_WINDOW_BYTES are on their way, so that the receiver's socket does not overflow,
+    and at most two chunks are queued, because motion packets wait behind them.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -71,11 +71,15 @@ class AvatarSender:
         self.pump()
 
     def pump(self) -> None:
-        """Send what the window allows."""
+        """Send what the window and the queue allow; call it whenever the channel has drained."""
         if self._current is None and not self._begin():
             return
-        while self._offset - self._acknowledged < AVATAR_WINDOW_BYTES and self._send_chunk():
+        while self._may_send() and self._send_chunk():
             pass
+
+    def _may_send(self) -> bool:
+        queue_is_short = self._transport.buffered(AVATAR) < AVATAR_CHUNK_BYTES
+        return queue_is_short and self._offset - self._acknowledged < AVATAR_WINDOW_BYTES
 
     def _begin(self) -> bool:
         self._current, self._next = self._next, None

@@ -9,7 +9,7 @@ from engine.errors import AvatarError
 from stream.avatar_channel import AvatarFile
 from stream.feed import AvatarFeed, FeedItem
 from stream.mesh_codec import MeshEncoder
-from stream.motion_codec import MotionEncoder
+from stream.motion_codec import MotionEncoder, warm_up
 from stream.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Broadcast:
 
     async def run(self) -> None:
         """Forward frames until the feed ends, then stay for those who join late."""
+        await asyncio.to_thread(warm_up)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._load_avatars())
             async for item in self._feed.items():

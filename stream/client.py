@@ -22,6 +22,7 @@ from engine.types import AvatarState
 from stream.avatar_channel import AvatarFile
 from stream.avatar_receiver import AvatarReceiver
 from stream.mesh_codec import ReceivedMesh
+from stream.motion_codec import warm_up
 from stream.motion_receiver import MotionStatistics
 from stream.protocol import AVATAR_MAX_BYTES, Tier
 from stream.rtc import RtcTransport, new_connection
@@ -91,6 +92,7 @@ class AvatarClient:
         """
         failures = 0
         endpoint = self._options.endpoint
+        await asyncio.to_thread(warm_up)
         while True:
             heard = await self._session(endpoint)
             failures = 0 if heard else failures + 1

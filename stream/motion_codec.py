@@ -134,6 +134,20 @@ def decode_motion(packet: bytes) -> MotionPacket:
     )
 
 
+def warm_up() -> None:
+    """Load the compiled kernels, which takes a while once: not in the middle of a stream."""
+    camera = Camera(1.0, 0.0, 0.0, 1, 1)
+    largest, components, expression = _rest()
+    rest = [
+        QuantisedState(
+            index, index, 0, largest, components, expression, (0, 0, 0), (0, 0, 0, 0), camera,
+            active_joints(largest, components),
+        )
+        for index in range(2)
+    ]  # fmt: skip
+    decode_motion(encode_motion(rest[1], rest[0], 1))
+
+
 def _motion_header(now: QuantisedState, sequence: int, flags: int) -> MotionHeader:
     camera = now.camera
     return MotionHeader(

@@ -165,7 +165,7 @@ MESH_FRAGMENT_BYTES = MESH.max_message_bytes - MESH_FRAGMENT_HEADER.size
 
 # --- control messages: JSON text on the control and avatar channels ---------------------------
 
-AVATAR_CHUNK_BYTES = 8192
+AVATAR_CHUNK_BYTES = 4096
 AVATAR_MAX_BYTES = 64 * 2**20
 AVATAR_WINDOW_BYTES = 48 * 1024
 """Bytes of an avatar on their way at most, so that they overflow no socket's buffer."""

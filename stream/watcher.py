@@ -10,6 +10,7 @@ from stream.avatar_channel import AvatarFile, AvatarSender
 from stream.latest_sender import LatestSender
 from stream.mesh_codec import CodedMesh
 from stream.protocol import (
+    AVATAR,
     CONTROL,
     MESH,
     MOTION,
@@ -78,7 +79,9 @@ class Watcher:
 
     def drained(self, channel: ChannelSpec) -> None:
         """See :class:`stream.transport.Handler`."""
-        if channel is MOTION:
+        if channel is AVATAR:
+            self._avatars.pump()
+        elif channel is MOTION:
             self._motion.drained()
         elif channel is MESH:
             self._mesh.drained()

@@ -18,7 +18,7 @@ from stream.motion_codec import MotionEncoder
 from stream.motion_receiver import MotionReceiver
 from stream.protocol import (
     AVATAR,
-    AVATAR_WINDOW_BYTES,
+    AVATAR_CHUNK_BYTES,
     CONTROL,
     MOTION,
     AvatarHeader,
@@ -104,7 +104,7 @@ async def test_an_avatar_never_floods_the_link() -> None:
     pair.watcher.send_avatar(AvatarFile.of(1, GLB))
     pair.watcher.send_avatar(AvatarFile.of(2, GLB[1:]))
     pair.watcher.send_avatar(AvatarFile.of(3, GLB[2:]))
-    assert pair.link.left.buffered(AVATAR) <= AVATAR_WINDOW_BYTES + 8192 + 200
+    assert pair.link.left.buffered(AVATAR) <= 3 * AVATAR_CHUNK_BYTES
     pair.link.deliver()
     assert [avatar.identity_version for avatar in pair.avatars] == [1, 3]
 
