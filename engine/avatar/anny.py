@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from engine.errors import ModelFileError
 from engine.types import ARKIT_NAMES, F32, I32, JOINT_COUNT, U8, Phenotypes
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FILE_NAME = "anny.npz"
 PHENOTYPE_NAMES = tuple(field.name for field in fields(Phenotypes))
 PART_NAMES = (

@@ -17,6 +17,8 @@ from engine.types import U8
 log = logging.getLogger(__name__)
 
 DEFAULT_FPS = 30.0
+TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "idf"})
+"""FFmpeg draws any text file as ANSI art."""
 
 
 def open_container(path: Path) -> Any:
@@ -30,11 +32,15 @@ def open_container(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (zero bytes); give a video or a picture")
     try:
-        return av.open(str(path))
+        container = av.open(str(path))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise SourceError(
             f"{path} cannot be read as a video or picture ({_reason(error)}); give another file"
         ) from error
+    if container.format.name in TEXT_FORMATS:
+        container.close()
+        raise SourceError(f"{path} cannot be read as a video or picture (it is text)")
+    return container
 
 
 def video_stream(container: Any, path: Path) -> Any:
@@ -51,6 +57,8 @@ def video_stream(container: Any, path: Path) -> Any:
     if stream.codec_context is None:
         raise SourceError(f"{path} is coded in a way that this FFmpeg cannot read; convert it")
     width, height = stream.codec_context.width, stream.codec_context.height
+    if width == 0 or height == 0:
+        raise SourceError(f"{path} cannot be read as a video or picture; give another file")
     if min(width, height) < SHORTEST_SIDE or width * height > MAX_PIXELS:
         raise SourceError(
             f"{path} is {width}x{height}; pictures must be at least {SHORTEST_SIDE} pixels a "

@@ -69,20 +69,24 @@ class Closing:
 
 
 def stamped(pictures: Iterable[tuple[float, U8]], *, paced: bool) -> Iterator[Frame]:
-    """Number pictures and stamp them when they are handed over.
+    """Number pictures and stamp them with the time they were taken.
 
     Args:
         pictures: (seconds since the start, picture), in order.
         paced: wait until each one's time; otherwise as fast as they are asked for.
 
     Yields:
-        Frames whose ``captured_at_ns`` is now.
+        Frames. Paced, ``captured_at_ns`` is when the frame is handed over; otherwise frames are as
+        far apart as in the recording, so that filters see the motion's own speed and the same
+        file gives the same result on any machine.
     """
-    start = time.monotonic()
+    start_ns = time.monotonic_ns()
     for index, (seconds, picture) in enumerate(pictures):
+        taken_ns = start_ns + int(seconds * 1e9)
         if paced:
-            time.sleep(max(0.0, start + seconds - time.monotonic()))
-        yield Frame(picture, time.monotonic_ns(), index)
+            time.sleep(max(0, taken_ns - time.monotonic_ns()) * 1e-9)
+            taken_ns = time.monotonic_ns()
+        yield Frame(picture, taken_ns, index)
 
 
 def fitted_size(width: int, height: int) -> tuple[int, int]:

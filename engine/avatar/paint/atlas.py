@@ -59,7 +59,7 @@ HANDS = (Island(0.3665, 0.8010, 0.5622, 0.995), Island(0.5622, 0.8015, 0.7665, 0
 """Right and left."""
 FEET = (Island(0.015, 0.8265, 0.1947, 0.995), Island(0.1947, 0.8265, 0.3665, 0.995))
 """Right and left."""
-EYE_FRONTS = (Island(0.105, 0.014, 0.197, 0.106), Island(0.008, 0.014, 0.100, 0.106))
+EYE_FRONTS = (Island(0.098, 0.010, 0.184, 0.096), Island(0.006, 0.010, 0.092, 0.096))
 """Right and left: the visible halves of the eyeballs, where :func:`enlarge_eyes` puts them."""
 ANNY_EYES = np.array(
     [(0.80705, 0.0494), (0.7664, 0.0494), (0.79435, 0.06205), (0.77905, 0.06205)], np.float32

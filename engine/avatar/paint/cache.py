@@ -13,7 +13,7 @@ from engine.avatar.paint.texture import paint_texture
 from engine.avatar.topology import FusedAvatar
 from engine.types import U8
 
-PAINT_VERSION = 3
+PAINT_VERSION = 4
 """Changes whenever the painters paint something else."""
 
 

@@ -57,7 +57,7 @@ class MocapMotion:
         self._skeleton = skeleton
         self._seed = seed
         self._rows = match_joints(clip.names)
-        self._upright = _upright(clip, self._rows)
+        self._upright = upright_axes(clip, self._rows)
         self.duration_s = len(clip.positions) / clip.fps
         self._hinges = {
             (limb, side): self._mean_hinge(limb, side)
@@ -202,7 +202,7 @@ def match_joints(names: tuple[str, ...]) -> dict[str, int]:
     return rows
 
 
-def _upright(clip: Clip, rows: dict[str, int]) -> F64:
+def upright_axes(clip: Clip, rows: dict[str, int]) -> F64:
     """(3, 3) from the file's axes to glTF's: Z-up files are turned, and facing is left alone."""
     spine = clip.positions[:, rows["neck"]] - clip.positions[:, rows["hips"]]
     up = np.abs(spine.mean(axis=0)).argmax()

@@ -14,6 +14,7 @@ from engine.sources.motion.skeleton import Skeleton, Turns, frame_of, local_rota
 from engine.types import F64
 
 ROUND_S = 24.0
+BOW = 0.7
 
 # Person-relative directions for the left side: +x out to the left, +y up, +z forward.
 Arm = tuple[tuple[float, float, float], ...]
@@ -47,7 +48,10 @@ def _mix(a: Arm | F64, b: Arm | F64, share: float) -> F64:
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     first = first / np.linalg.norm(first, axis=1, keepdims=True)
     second = second / np.linalg.norm(second, axis=1, keepdims=True)
-    return np.asarray(first + share * (second - first))
+    between = first + share * (second - first)
+    # Opposite directions meet in nothing half-way: hands come up in front of the person.
+    between[1:3, 2] += 4.0 * share * (1.0 - share) * BOW
+    return np.asarray(between)
 
 
 class ScriptedMotion:
@@ -108,7 +112,7 @@ class ScriptedMotion:
     def _arm_directions(self, side: str, seconds: float, moment: float) -> F64:
         """(4, 3) as if for the left side."""
         pose = _mix(HANGING, HANDS_UP, _share(moment, COUNT, 0.12))
-        wave = _share(moment, WAVE_RIGHT if side == ".R" else WAVE_LEFT)
+        wave = _share(moment, WAVE_RIGHT if side == ".R" else WAVE_LEFT, 0.3)
         beat = 0.5 + 0.5 * np.sin(seconds * 2.0 * np.pi * 0.9)
         pose = _mix(pose, _mix(WAVING, WAVING_OUT, beat), wave)
         if self._full:
