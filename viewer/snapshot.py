@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from engine.avatar.topology import FusedAvatar
-from engine.errors import AvatarError
+from engine.errors import AvatarError, PeerError
 from engine.types import U8, AvatarState
+from stream.client import ClientOptions
 from viewer.canvas import Canvas
+from viewer.remote import RemoteFeed
 from viewer.scene import FRAMINGS, View, frame_mesh
+
+REMOTE_TIMEOUT_S = 30.0
 
 
 def snapshot(
@@ -54,6 +59,26 @@ def render(
         return canvas.pixels()
     finally:
         canvas.close()
+
+
+def snapshot_remote(
+    options: ClientOptions, path: Path, size: tuple[int, int] = (960, 1280), view: str = "body"
+) -> None:
+    """Connect, draw the newest state to a PNG file, and leave.
+
+    Raises:
+        PeerError: the server is not there, or has nobody in front of its camera.
+        AvatarError: as :func:`snapshot`.
+        GraphicsError: no OpenGL here.
+    """
+    feed = RemoteFeed(replace(options, attempts=options.attempts or 3))
+    try:
+        moment = feed.wait(None, REMOTE_TIMEOUT_S)
+        if moment is None:
+            raise PeerError(f"there is nothing to draw at {options.url}: {feed.status()}")
+        snapshot(moment.avatar, moment.state, path, size, view)
+    finally:
+        feed.close()
 
 
 def save_png(picture: U8, path: Path) -> None:
