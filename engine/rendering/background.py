@@ -61,7 +61,7 @@ class BackgroundDrawer:
     def draw(self) -> None:
         """Draw; the framebuffer's first row gets the picture's first row."""
         self._texture.use(0)
-        self._context.disable(moderngl.DEPTH_TEST)
+        self._context.enable_only(moderngl.NOTHING)
         self._quad.render(moderngl.TRIANGLE_STRIP)
 
     def _upload(self, picture: U8) -> moderngl.Texture:
