@@ -18,6 +18,7 @@ from viewer.feed import LocalFeed, Moment
 log = logging.getLogger(__name__)
 
 QUIET_S = 3.0
+FAILURE_POLL_S = 0.2
 KEPT_AVATARS = 2
 """The newest, and the one that states on their way still belong to."""
 
@@ -48,8 +49,14 @@ class RemoteFeed:
 
     def wait(self, after: Moment | None, timeout_s: float) -> Moment | None:
         """See :class:`viewer.feed.Feed`."""
-        self._raise_failure()
-        return self._slot.wait(after, timeout_s)
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._raise_failure()
+            left_s = deadline_s - time.monotonic()
+            # In slices: the client's giving up wakes nobody.
+            moment = self._slot.wait(after, max(0.0, min(left_s, FAILURE_POLL_S)))
+            if moment is not None or left_s <= FAILURE_POLL_S:
+                return moment
 
     def status(self) -> str:
         """See :class:`viewer.feed.Feed`."""
