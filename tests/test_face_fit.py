@@ -11,7 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from engine.avatar.anny import BodyModel
 from engine.errors import ModelFileError
+from engine.face import eyelids
 from engine.face.bounded_least_squares import solve_bounded
+from engine.face.eyelids import close_lids
 from engine.face.face_fit import FaceFitter
 from engine.face.head_pose import (
     exponential,
@@ -226,6 +228,31 @@ def test_a_blink_is_not_damped(rest_vertices: np.ndarray) -> None:
     shut = look(rest_vertices, action(eyeBlinkLeft=0.9, eyeBlinkRight=0.9))
     read = [fitter.fit(shut, CAMERA).expression for _ in range(2)]
     assert min(read[1][8], read[1][9]) > 0.6
+
+
+def lids(gap_left_m: float, gap_right_m: float) -> np.ndarray:
+    landmarks = np.zeros((478, 3))
+    for eye, gap in enumerate((gap_left_m, gap_right_m)):
+        landmarks[eyelids.UPPER[eye], 1] = gap
+    return landmarks
+
+
+@pytest.mark.parametrize("open_gap", [0.005, 0.011])
+def test_shut_lids_are_a_blink_however_wide_the_eye(open_gap: float) -> None:
+    neutral = lids(open_gap, open_gap)
+    shut = close_lids(np.zeros(52), neutral, lids(0.1 * open_gap, 0.1 * open_gap) - neutral)
+    np.testing.assert_allclose(shut[eyelids.BLINKS], 1.0)
+    drowsy = close_lids(np.zeros(52), neutral, lids(0.6 * open_gap, 0.6 * open_gap) - neutral)
+    np.testing.assert_allclose(drowsy, 0.0)
+
+
+def test_a_wink_stays_on_its_side_and_a_blink_is_even() -> None:
+    neutral = lids(0.01, 0.01)
+    wink = close_lids(np.zeros(52), neutral, lids(0.001, 0.01) - neutral)
+    np.testing.assert_allclose(wink[eyelids.BLINKS], [1.0, 0.0])
+    blink = close_lids(np.zeros(52), neutral, lids(0.0030, 0.0035) - neutral)
+    left, right = blink[eyelids.BLINKS]
+    assert abs(left - right) < 0.05 < left
 
 
 def test_a_lost_face_relaxes(rest_vertices: np.ndarray) -> None:

@@ -11,8 +11,9 @@ from engine.types import ARKIT_NAMES, F64
 RIDGE = 2.0
 SPARSITY = 5.0
 GAZE_RIDGE = 0.5
-GAZE_SPARSITY = 1.0
-"""Eyes always look somewhere, while most other actions are at rest."""
+GAZE_SPARSITY = 2.0
+BLINK_SPARSITY = 1.0
+"""Eyes always look somewhere and lids are rarely quite still; most other actions rest."""
 SYMMETRY = 30.0
 """Both sides of a face mostly do the same: strength of ``(left - right)^2``."""
 EXCLUSION = 6.0
@@ -67,9 +68,11 @@ def default_prior() -> ExpressionPrior:
         _exclude(quadratic, one, other)
     for name in BARELY_SEEN:
         quadratic[_index(name), _index(name)] += UNSEEN_RIDGE
+    blink = np.array([name.startswith("eyeBlink") for name in ARKIT_NAMES])
+    sparsity = np.select([gaze, blink], [GAZE_SPARSITY, BLINK_SPARSITY], SPARSITY)
     upper = np.ones(count)
     upper[[_index(name) for name in UNSEEN]] = 0.0
-    return ExpressionPrior(quadratic, np.where(gaze, GAZE_SPARSITY, SPARSITY), upper)
+    return ExpressionPrior(quadratic, sparsity, upper)
 
 
 def _symmetric_pairs() -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.face.expression import ExpressionSolver
 from engine.face.expression_prior import default_prior
-from engine.face.eyelids import blink_gains
+from engine.face.eyelids import close_lids
 from engine.face.gaze import gaze_rotations
 from engine.face.head_pose import (
     HeadPose,
@@ -194,9 +194,9 @@ class FaceFitter:
         seen = (1e3 * displaced.ravel()).astype(np.float32)
         features = seen - self._response.neutral_features(yaw, pitch)
         fit = self._solver.solve(features, yaw, self._neutral.caution)
+        expression = close_lids(fit.expression, self._neutral.landmarks_m, displaced)
         self._neutral.learn(features, fit, yaw, seconds)
-        gains = blink_gains(self._model_m, self._neutral.landmarks_m)
-        return np.minimum(gains * fit.expression, 1.0)
+        return expression
 
     def _report(
         self, head: HeadPose, expression: F64, confidence: float, seconds: float

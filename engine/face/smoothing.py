@@ -12,7 +12,7 @@ from engine.face.head_pose import HeadPose
 from engine.perception.one_euro import LandmarkFilter, OneEuro
 from engine.types import ARKIT_NAMES, F32, F64
 
-ACTION = OneEuro(min_cutoff=2.0, beta=4.0, derivative_cutoff=6.0)
+ACTION = OneEuro(min_cutoff=1.0, beta=3.0, derivative_cutoff=4.0)
 BLINK = OneEuro(min_cutoff=6.0, beta=20.0, derivative_cutoff=15.0)
 ROTATION = OneEuro(min_cutoff=1.5, beta=12.0, derivative_cutoff=4.0)
 """On quaternion components: half of rad."""
