@@ -225,7 +225,24 @@ def view(
     mirror: Annotated[bool, typer.Option(help="Show the window as a mirror.")] = False,
 ) -> None:
     """Watch a served avatar: in a window, as one picture, or headless with figures."""
-    raise NotImplementedError
+    from benchmarks.report import print_table, write_json
+    from stream.client import ClientOptions
+    from viewer.headless import run_headless
+    from viewer.remote import RemoteFeed
+    from viewer.snapshot import snapshot_remote
+    from viewer.window import run_viewer
+
+    options = ClientOptions(url=url, token=token)
+    if snapshot is not None:
+        snapshot_remote(options, snapshot)
+        typer.echo(f"wrote {snapshot}")
+    elif headless:
+        numbers = run_headless(options, seconds).numbers()
+        print_table(f"watching {url}", numbers)
+        if json is not None:
+            write_json(json, numbers)
+    else:
+        run_viewer(RemoteFeed(options), mirror=mirror)
 
 
 @bench.command("engine")
@@ -268,6 +285,27 @@ def bench_live_command(
 
     numbers = bench_live(source, seconds)
     print_table(f"live on {source}", numbers)
+    if json is not None:
+        write_json(json, numbers)
+
+
+@evaluate.command("performer")
+def eval_performer_command(
+    performance: Annotated[
+        str, typer.Argument(help="webcam, full, or the path of a BVH file.")
+    ] = "webcam",
+    frames: Annotated[int, typer.Option(min=30, help="How many to compare.")] = 450,
+    json: JsonOption = None,
+    backend: BackendOption = "auto",
+) -> None:
+    """Pose, expression and mesh against the exact truth of a drawn person."""
+    from benchmarks.performer import eval_performer
+    from benchmarks.report import print_table, write_json
+    from engine.engine import EngineOptions
+
+    options = EngineOptions(backend=backend, semantics=False)
+    numbers = run_async(eval_performer(performance, frames, options))
+    print_table(f"performer: {performance}", numbers)
     if json is not None:
         write_json(json, numbers)
 
