@@ -49,22 +49,25 @@ SKIN: dict[str, tuple[str, str, tuple[float, float, float]]] = {
     "foot_index": ("foot{s}", "toe2-3{s}", (-0.004, 0.0, 0.012)),
 }
 # Where the network sees a point minus where anatomy puts it: metres on the average body, rest axes,
-# left side. Found by running the network on renders of Anny in 55 poses and solving for the offset
-# in the carrying bone that best reprojects (both sides averaged, good to about 3 mm).
+# left side. Measured by `python -m exporters.calibrate_landmarks 8 24`. The hips stay where anatomy
+# has them: their measured place moved by 28 mm between two sets of renders, and using it worsens
+# the fit of real people.
 OFFSETS: dict[str, tuple[float, float, float]] = {
-    "shoulder": (-0.004, 0.012, 0.007),
-    "elbow": (-0.004, 0.006, 0.006),
-    "wrist": (0.003, -0.001, 0.016),
-    "pinky": (-0.019, 0.021, 0.016),
-    "index": (-0.009, -0.002, -0.021),
-    "thumb": (0.017, -0.013, 0.001),
-    "hip": (-0.006, 0.011, 0.008),
-    "knee": (-0.006, 0.004, 0.0),
-    "ankle": (0.004, 0.030, 0.003),
-    "heel": (-0.009, -0.008, 0.002),
-    "foot_index": (-0.009, -0.003, -0.025),
-    "ear": (-0.021, 0.001, 0.021),
-    "eye_outer": (-0.012, -0.004, 0.0),
+    "eye_inner": (-0.004, -0.002, 0.001),
+    "eye": (-0.001, -0.006, -0.006),
+    "eye_outer": (-0.010, -0.001, -0.003),
+    "ear": (-0.019, 0.003, 0.017),
+    "mouth": (-0.002, -0.002, 0.003),
+    "shoulder": (-0.007, 0.014, 0.009),
+    "elbow": (-0.006, 0.007, 0.011),
+    "wrist": (-0.003, -0.001, 0.002),
+    "pinky": (-0.033, 0.025, 0.001),
+    "index": (-0.010, -0.003, -0.036),
+    "thumb": (0.024, -0.015, -0.014),
+    "knee": (-0.004, -0.005, 0.001),
+    "ankle": (-0.002, 0.021, 0.006),
+    "heel": (-0.015, -0.011, 0.007),
+    "foot_index": (-0.003, 0.007, -0.019),
 }
 PAIRED = ("ear", "mouth", *INNER, "heel", "foot_index")
 HAND_JOINTS = (

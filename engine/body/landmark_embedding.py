@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ModelFileError
-from engine.types import F64, I32
+from engine.types import F32, F64, I32
 
 FILE_NAME = "landmark_embedding.json"
 BODY_POINTS = 33
@@ -40,13 +40,20 @@ class LandmarkEmbedding:
     right_hand: PointSet
 
 
-def embed(joint_names: Sequence[str], joints_m: F64, vertices_m: F64) -> LandmarkEmbedding:
+def embed(
+    joint_names: Sequence[str],
+    joints_m: F32 | F64,
+    vertices_m: F32 | F64,
+    *,
+    calibrated: bool = True,
+) -> LandmarkEmbedding:
     """Place every landmark on a person's rest shape.
 
     Args:
         joint_names: J names of Anny's joints.
         joints_m: (J, 3) rest positions.
         vertices_m: (V, 3) rest vertices in Anny's order, the same frame.
+        calibrated: where the network sees the points; else where anatomy has them.
 
     Raises:
         ModelFileError: the joints or vertices are not those of the shipped embedding.
@@ -54,7 +61,7 @@ def embed(joint_names: Sequence[str], joints_m: F64, vertices_m: F64) -> Landmar
     place = {name: j for j, name in enumerate(joint_names)}
     joints, vertices = np.asarray(joints_m, np.float64), np.asarray(vertices_m, np.float64)
     try:
-        sets = [_point_set(part, place, joints, vertices) for part in _tables()]
+        sets = [_point_set(part, place, joints, vertices, calibrated) for part in _tables()]
     except (KeyError, IndexError) as error:
         raise ModelFileError(
             f"the landmark embedding names {error}, which this body does not have; "
@@ -71,7 +78,11 @@ def _tables() -> tuple[list[dict[str, Any]], ...]:
 
 
 def _point_set(
-    entries: Sequence[Mapping[str, Any]], place: Mapping[str, int], joints: F64, vertices: F64
+    entries: Sequence[Mapping[str, Any]],
+    place: Mapping[str, int],
+    joints: F64,
+    vertices: F64,
+    calibrated: bool,
 ) -> PointSet:
     bones = np.array([place[entry["bone"]] for entry in entries], np.int32)
     points = np.zeros((len(entries), 3))
@@ -82,5 +93,6 @@ def _point_set(
             row += weight * joints[place[name]]
         for vertex, weight in entry.get("vertices", {}).items():
             row += weight * vertices[int(vertex)]
-        row += torso * np.array(entry.get("offset", (0.0, 0.0, 0.0)))
+        if calibrated and "offset" in entry:
+            row += torso * np.array(entry["offset"])
     return PointSet(bones, points - joints[bones])

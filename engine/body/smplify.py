@@ -83,6 +83,9 @@ class BodyFitter:
         self._body, self._hands = self._shaped(joints_m, vertices_m)
         self._filter = PoseFilter(len(self._body.angles))
         self.reset()
+        # Load every kernel now: the first frame should not pay for it.
+        self.fit(Observation(0, 0, 64, 64))
+        self.reset()
 
     def _shaped(
         self, joints_m: F32, vertices_m: F32
