@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engine.types import ARKIT_NAMES, F32, JOINT_COUNT, AvatarState, Camera
+from engine.avatar.topology import Topology
+from engine.types import ARKIT_NAMES, F32, JOINT_COUNT, AvatarState, Camera, FusedMesh
 
 FRAME_NS = 33_333_333
 TOES = [*range(7, 21), *range(27, 41)]
@@ -55,3 +56,17 @@ def moving_states(count: int, amplitude: float = 0.3, seed: int = 0) -> Iterator
             0.7,
             0.6,
         )
+
+
+SHEET_VERTICES = 12_000
+NO_TOPOLOGY = Topology(*[np.zeros((0, 3), np.int32)] * 6)
+
+
+def sheet(index: int, vertices: np.ndarray | None = None) -> FusedMesh:
+    """A wavy sheet of human size that moves a little from frame to frame."""
+    if vertices is None:
+        u, v = np.meshgrid(np.linspace(0, 1.8, SHEET_VERTICES // 100), np.linspace(0, 0.6, 100))
+        wave = 0.1 * np.sin(7 * u + 0.2 * index)
+        vertices = np.stack([v, u - 0.9, wave - 2.0 + 0.05 * index], axis=-1).reshape(-1, 3)
+    vertices = vertices.astype(np.float32)
+    return FusedMesh(index, 10**12 + index, vertices, vertices, NO_TOPOLOGY)

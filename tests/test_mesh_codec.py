@@ -8,26 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from states import SHEET_VERTICES as COUNT
+from states import rest_state, sheet
 
-from engine.avatar.topology import Topology
 from engine.errors import PeerError
-from engine.types import FusedMesh
 from stream.mesh_codec import CodedMesh, MeshDecoder, MeshEncoder, ReceivedMesh
 from stream.protocol import MESH, MESH_FRAGMENT_HEADER, MESH_UNIT_M
-from tests.states import rest_state
-
-COUNT = 12_000
-NO_TOPOLOGY = Topology(*[np.zeros((0, 3), np.int32)] * 6)
-
-
-def mesh(index: int, vertices: np.ndarray | None = None) -> FusedMesh:
-    """A wavy sheet of human size that moves a little from frame to frame."""
-    if vertices is None:
-        u, v = np.meshgrid(np.linspace(0, 1.8, COUNT // 100), np.linspace(0, 0.6, 100))
-        wave = 0.1 * np.sin(7 * u + 0.2 * index)
-        vertices = np.stack([v, u - 0.9, wave - 2.0 + 0.05 * index], axis=-1).reshape(-1, 3)
-    vertices = vertices.astype(np.float32)
-    return FusedMesh(index, 10**12 + index, vertices, vertices, NO_TOPOLOGY)
 
 
 def receive(decoder: MeshDecoder, coded: CodedMesh) -> ReceivedMesh:
@@ -41,17 +27,17 @@ def test_frames_arrive_within_the_stated_error() -> None:
     encoder, decoder = MeshEncoder(intra_period=5), MeshDecoder()
     kinds = []
     for index in range(12):
-        coded = encoder.encode(mesh(index), rest_state(index, 3))
+        coded = encoder.encode(sheet(index), rest_state(index, 3))
         received = receive(decoder, coded)
         kinds.append(coded.intra_index == index)
         assert (received.index, received.identity_version) == (index, 3)
-        error = np.abs(received.vertices_m - mesh(index).vertices_m).max()
+        error = np.abs(received.vertices_m - sheet(index).vertices_m).max()
         assert error <= MESH_UNIT_M / 2 + 1e-6
     assert kinds == [index % 5 == 0 for index in range(12)]
 
 
 def test_messages_are_bounded_and_smaller_than_the_vertices() -> None:
-    coded = MeshEncoder().encode(mesh(0), rest_state())
+    coded = MeshEncoder().encode(sheet(0), rest_state())
     assert all(len(message) <= MESH.max_message_bytes for message in coded.messages)
     assert len(coded.messages) > 1
     assert coded.bytes < COUNT * 12 / 2
@@ -59,29 +45,29 @@ def test_messages_are_bounded_and_smaller_than_the_vertices() -> None:
 
 def test_a_missed_delta_harms_no_other_frame() -> None:
     encoder, decoder = MeshEncoder(), MeshDecoder()
-    receive(decoder, encoder.encode(mesh(0), rest_state(0)))
-    encoder.encode(mesh(1), rest_state(1))
-    received = receive(decoder, encoder.encode(mesh(2), rest_state(2)))
-    np.testing.assert_allclose(received.vertices_m, mesh(2).vertices_m, atol=MESH_UNIT_M)
+    receive(decoder, encoder.encode(sheet(0), rest_state(0)))
+    encoder.encode(sheet(1), rest_state(1))
+    received = receive(decoder, encoder.encode(sheet(2), rest_state(2)))
+    np.testing.assert_allclose(received.vertices_m, sheet(2).vertices_m, atol=MESH_UNIT_M)
 
 
 def test_a_new_identity_begins_with_an_intra_frame() -> None:
     encoder = MeshEncoder()
-    encoder.encode(mesh(0), rest_state(0, 1))
-    assert encoder.encode(mesh(1), rest_state(1, 2)).intra_index == 1
+    encoder.encode(sheet(0), rest_state(0, 1))
+    assert encoder.encode(sheet(1), rest_state(1, 2)).intra_index == 1
 
 
 def test_a_delta_without_its_intra_frame_is_refused() -> None:
     encoder, decoder = MeshEncoder(), MeshDecoder()
-    encoder.encode(mesh(0), rest_state(0))
-    delta = encoder.encode(mesh(1), rest_state(1))
+    encoder.encode(sheet(0), rest_state(0))
+    delta = encoder.encode(sheet(1), rest_state(1))
     with pytest.raises(PeerError, match="intra"):
         for message in delta.messages:
             decoder.feed(message)
 
 
 def test_fragments_out_of_order_are_refused() -> None:
-    coded = MeshEncoder().encode(mesh(0), rest_state())
+    coded = MeshEncoder().encode(sheet(0), rest_state())
     with pytest.raises(PeerError, match="order"):
         MeshDecoder().feed(coded.messages[1])
 
@@ -89,14 +75,14 @@ def test_fragments_out_of_order_are_refused() -> None:
 def test_a_mesh_that_cannot_travel_is_our_own_defect() -> None:
     far = np.array([[0, 0, 0], [0, 0, 20]], np.float32)
     with pytest.raises(ValueError, match="across"):
-        MeshEncoder().encode(mesh(0, far), rest_state())
+        MeshEncoder().encode(sheet(0, far), rest_state())
     with pytest.raises(ValueError, match="finite"):
-        MeshEncoder().encode(mesh(0, far * np.nan), rest_state())
+        MeshEncoder().encode(sheet(0, far * np.nan), rest_state())
 
 
 SMALL = (
     MeshEncoder()
-    .encode(mesh(0, np.random.default_rng(0).random((50, 3)) - 0.5), rest_state())
+    .encode(sheet(0, np.random.default_rng(0).random((50, 3)) - 0.5), rest_state())
     .messages[0]
 )
 

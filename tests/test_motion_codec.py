@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from states import moving_states, quaternions, rest_state
 
 from engine.avatar.anny import BodyModel
 from engine.body.blend_skinning import Poser
@@ -19,7 +20,6 @@ from engine.types import JOINT_COUNT, AvatarState, Identity
 from stream.motion_codec import MotionEncoder, decode_motion, encode_motion
 from stream.protocol import MAX_SHIFT, MOTION_HEADER, MOTION_MAX_BYTES, MOTION_TARGET_BYTES
 from stream.quantise import dequantise, quantise
-from tests.states import moving_states, quaternions, rest_state
 
 
 def angles_between(a: AvatarState, b: AvatarState) -> np.ndarray:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from states import moving_states
 
 from engine.errors import PeerError
 from stream import generate_ts, protocol
 from stream.motion_codec import MotionEncoder, decode_motion
-from tests.states import moving_states
 
 WEB = generate_ts.OUTPUT.parents[1]
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from av import VideoFrame
+from states import moving_states, rest_state, sheet
 from yarl import URL
 
 from engine.errors import AvatarError, PeerError
@@ -24,8 +25,6 @@ from stream.feed import LiveFeed
 from stream.rtc import RtcTransport, new_connection
 from stream.server import ServerOptions, StreamServer
 from stream.signalling import MAX_SDP_BYTES, Access
-from tests.states import moving_states, rest_state
-from tests.test_mesh_codec import mesh
 
 GLB = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
 SDP = {"Content-Type": "application/sdp"}
@@ -156,11 +155,11 @@ async def test_the_mesh_tier_is_sent_to_those_who_ask() -> None:
     ):
         index = 0
         while client.mesh is None or client.mesh.index < 5:
-            await feed.publish(rest_state(index), mesh(index))
+            await feed.publish(rest_state(index), sheet(index))
             await asyncio.sleep(0.05)
             index += 1
             assert index < 300
-        expected = mesh(client.mesh.index).vertices_m
+        expected = sheet(client.mesh.index).vertices_m
         np.testing.assert_allclose(client.mesh.vertices_m, expected, atol=2e-4)
         assert other.state is not None
         assert other.mesh is None

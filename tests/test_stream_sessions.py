@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from states import moving_states, rest_state
 
 from engine.errors import PeerError
 from engine.types import AvatarState
@@ -27,7 +28,6 @@ from stream.protocol import (
     encode_control,
 )
 from stream.watcher import MESSAGES_PER_S, SILENCE_S, Watcher
-from tests.states import moving_states, rest_state
 
 GLB = bytes(range(256)) * 1000
 
