@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.errors import GraphicsError
 from engine.rendering.context import create_headless_context
+from engine.rendering.pixels import PixelTarget, check_size
 from engine.types import U8, FusedMesh
 from viewer.scene import Scene, View
-
-MAX_SIDE = 8192
 
 
 class Canvas:
@@ -26,28 +24,22 @@ class Canvas:
         Raises:
             GraphicsError: no OpenGL here, or a size that it cannot draw.
         """
-        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-            raise GraphicsError(f"pictures are 1 to {MAX_SIDE} pixels a side, not {width}x{height}")
+        check_size(width, height)
         self.size = (width, height)
         self.context = create_headless_context()
-        samples = min(samples, self.context.max_samples)
-        self._resolved = self.context.simple_framebuffer(self.size, 4)
-        self._drawn = self._resolved
-        if samples > 1:
-            self._drawn = self.context.simple_framebuffer(self.size, 4, samples=samples)
+        self._target = PixelTarget(self.context, width, height, samples)
         self.scene = Scene(self.context, flip_y=True)
 
     def draw(self, mesh: FusedMesh | None, view: View) -> None:
         """Draw and wait until the graphics processor has finished."""
-        self.scene.draw(self._drawn, mesh, view)
-        if self._drawn is not self._resolved:
-            self.context.copy_framebuffer(self._resolved, self._drawn)
+        self.scene.draw(self._target.framebuffer, mesh, view)
+        self._target.resolve()
         self.context.finish()
 
     def pixels(self) -> U8:
         """(height, width, 3) RGB of what was drawn last."""
         picture = np.empty((self.size[1], self.size[0], 3), np.uint8)
-        self._resolved.read_into(picture, components=3, alignment=1)
+        self._target.read_into(picture)
         return picture
 
     def close(self) -> None:

@@ -6,15 +6,13 @@ from types import TracebackType
 
 import numpy as np
 
-from engine.errors import GraphicsError
 from engine.rendering.background import BackgroundDrawer
 from engine.rendering.context import create_headless_context
 from engine.rendering.light import Light
 from engine.rendering.mesh_drawer import MeshDrawer
+from engine.rendering.pixels import PixelTarget, check_size
 from engine.rendering.projection import projection_matrix
 from engine.types import U8, Camera, FusedMesh
-
-MAX_SIDE = 8192
 
 
 class OffscreenRenderer:
@@ -36,17 +34,10 @@ class OffscreenRenderer:
         Raises:
             GraphicsError: no OpenGL here, or a size that it cannot draw.
         """
-        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-            raise GraphicsError(f"pictures are 1 to {MAX_SIDE} pixels a side, not {width}x{height}")
+        check_size(width, height)
         self.width, self.height = width, height
         self._context = create_headless_context()
-        self._resolved = self._context.simple_framebuffer((width, height), 4)
-        samples = min(samples, self._context.max_samples)
-        self._drawn = (
-            self._context.simple_framebuffer((width, height), 4, samples=samples)
-            if samples > 1
-            else self._resolved
-        )
+        self._target = PixelTarget(self._context, width, height, samples)
         self._background = BackgroundDrawer(self._context)
         self._mesh = MeshDrawer(self._context)
 
@@ -74,13 +65,12 @@ class OffscreenRenderer:
             (height, width, 3) RGB, ``out`` if given.
         """
         picture = np.empty((self.height, self.width, 3), np.uint8) if out is None else out
-        self._drawn.use()
-        self._drawn.clear()
+        self._target.framebuffer.use()
+        self._target.framebuffer.clear()
         self._background.draw()
         self._mesh.draw(mesh, projection_matrix(camera, flip_y=True))
-        if self._drawn is not self._resolved:
-            self._context.copy_framebuffer(self._resolved, self._drawn)
-        self._resolved.read_into(picture, components=3, alignment=1)
+        self._target.resolve()
+        self._target.read_into(picture)
         return picture
 
     def close(self) -> None:
