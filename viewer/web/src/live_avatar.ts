@@ -39,6 +39,7 @@ export class LiveAvatar implements WatcherEvents {
   }
 
   setMirrored(mirrored: boolean): void {
+    if (mirrored !== this.mirrored) this.stage.mirrorView();
     this.mirrored = mirrored;
     this.model?.setMirrored(mirrored);
   }

@@ -82,6 +82,12 @@ export class Stage {
     this.wanted = framing;
   }
 
+  /** Follows an avatar that was mirrored about x = 0: it stays where it was in the picture. */
+  mirrorView(): void {
+    this.controls.target.x *= -1;
+    this.camera.position.x *= -1;
+  }
+
   private buildStudio(): void {
     const key = directional(0xfff6ee, 2.4, 1.4, 1.9, 2.6);
     const fill = directional(0xeaf1ff, 0.9, -2.4, 0.7, 2.0);
