@@ -145,6 +145,15 @@ def test_the_cache_is_read_and_mended(
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
+def test_the_cache_does_not_grow_for_ever(
+    avatar: FusedAvatar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paint_cache, "MOST_KEPT", 2)
+    for seed in range(4):
+        cached_texture(avatar, Look(seed=seed), tmp_path, 64)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_values_are_spread_linearly_over_a_triangle() -> None:
     topology = Topology(
         faces=np.array([[0, 1, 2]], np.int32),

@@ -17,6 +17,10 @@ PAINT_VERSION = 4
 """Changes whenever the painters paint something else."""
 
 
+MOST_KEPT = 12
+"""Paintings on disk, 12 MB each; the oldest go first."""
+
+
 def cached_texture(avatar: FusedAvatar, look: Look, folder: Path, size: int = 2048) -> U8:
     """``paint_texture``, read from ``folder`` when the same was painted before.
 
@@ -55,5 +59,12 @@ def _write(path: Path, texture: U8) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
             np.save(file, texture, allow_pickle=False)
         Path(file.name).replace(path)
+        _prune(path.parent)
     except OSError:
         return
+
+
+def _prune(folder: Path) -> None:
+    known = sorted(folder.glob("paint-*.npy"), key=lambda path: path.stat().st_mtime_ns)
+    for path in known[:-MOST_KEPT]:
+        path.unlink(missing_ok=True)
