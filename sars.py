@@ -15,7 +15,10 @@ import typer
 from engine.errors import AvatarError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from engine.engine import EngineOptions
+    from engine.inference.store import ModelStore
     from engine.sources.source import Source
     from stream.server import ServerOptions
 
@@ -74,7 +77,26 @@ def setup(
     from engine.inference.store import ModelStore
     from exporters.setup import run_setup
 
-    run_setup(ModelStore.default(), Console(), force=force)
+    store, console = ModelStore.default(), Console()
+    run_setup(store, console, force=force)
+    rehearse_once(store, console)
+
+
+def rehearse_once(store: ModelStore, console: Console) -> None:
+    """Compile the kernels of this very code, unless that has been done."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from viewer import rehearsal_stamp
+
+    if rehearsal_stamp.is_fresh():
+        return
+    from viewer.rehearsal import rehearse
+
+    columns = (TextColumn("{task.description:32}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task("compile the kernels", total=1.0)
+        run_async(rehearse(store, lambda share: progress.update(task, completed=share)))
+    rehearsal_stamp.renew()
 
 
 @app.command()
@@ -151,8 +173,11 @@ def record(options: EngineOptions, source: str, folder: Path, seconds: float) ->
 def serve(
     source: Annotated[
         str | None,
-        typer.Option("--source", metavar="SOURCE", help=f"{SOURCE_HELP} Without it the server "
-                     "waits for a browser to publish its camera."),
+        typer.Option(
+            "--source",
+            metavar="SOURCE",
+            help=f"{SOURCE_HELP} Without it the server waits for a browser to publish its camera.",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8080,

@@ -1,0 +1,1 @@
+"""Speed, latency and accuracy, against peers where they can run."""

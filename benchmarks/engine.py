@@ -83,9 +83,7 @@ class _Tally:
                 name: round(float(np.median(values)), 3) for name, values in self.stages.items()
             },
             "vertices": self.vertices,
-            "tracking": {
-                name: round(count / self.frames, 4) for name, count in self.seen.items()
-            },
+            "tracking": {name: round(count / self.frames, 4) for name, count in self.seen.items()},
             "startup_s": round(self.startup_s, 3),
             "peak_rss_mb": round(peak_rss_mb(), 1),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from engine.inference.store import write_atomically
 
 
 def percentiles(values: Sequence[float], points: Sequence[int] = (50, 95, 99)) -> dict[str, float]:
@@ -27,10 +28,7 @@ def percentiles(values: Sequence[float], points: Sequence[int] = (50, 95, 99)) -
 
 def write_json(path: Path, numbers: Mapping[str, Any]) -> None:
     """Write ``numbers`` whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(numbers, indent=2) + "\n")
-    os.replace(part, path)
+    write_atomically(path, (json.dumps(numbers, indent=2) + "\n").encode())
 
 
 def print_table(title: str, numbers: Mapping[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Frames in, fused meshes out. Knows nothing of networks, windows or the wire."""

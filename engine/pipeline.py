@@ -93,9 +93,7 @@ class Pipeline:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _observe(
-        self, frames: Slot[tuple[Frame, float]], observed: Slot[_Observed]
-    ) -> None:
+    async def _observe(self, frames: Slot[tuple[Frame, float]], observed: Slot[_Observed]) -> None:
         """Stage 1: landmarks. The trackers' state lives in the observer."""
         error: BaseException | None = None
         self._observer.reset()
@@ -137,9 +135,7 @@ class Pipeline:
                     self._slow_loop.offer(item.frame, item.observation)
                 avatar = self._reconstructor.avatar
                 await results.put(
-                    Result(
-                        item.frame, item.observation, state, mesh, avatar, stages_ms, finished
-                    )
+                    Result(item.frame, item.observation, state, mesh, avatar, stages_ms, finished)
                 )
         except Exception as cause:
             error = cause

@@ -75,10 +75,7 @@ class Reconstructor:
         camera = Camera.from_size(seen.width, seen.height)
         face = self._fit_face(seen, camera)
         face_done = time.perf_counter()
-        head = None if face is None else HeadPose(
-            face.head.rotation_xyzw.astype(np.float64), face.confidence
-        )
-        body = self._body.fit(seen, head)
+        body = self._body.fit(seen, None if face is None else _head_target(face))
         body_done = time.perf_counter()
         state = self._state(seen, camera, body, face)
         mesh = self._person.poser.pose(state)
@@ -122,3 +119,11 @@ class Reconstructor:
             left_hand_confidence=body.left_hand_confidence,
             right_hand_confidence=body.right_hand_confidence,
         )
+
+
+def _head_target(face: FaceFit) -> HeadPose:
+    return HeadPose(
+        face.head.rotation_xyzw.astype(np.float64),
+        face.confidence,
+        face.head.translation_m.astype(np.float64),
+    )

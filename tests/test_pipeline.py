@@ -92,11 +92,11 @@ async def test_an_unplugged_camera_ends_the_run_with_its_reason() -> None:
         yield from iter(numbered(3))
         raise SourceError("camera 0 was unplugged")
 
-    seen = []
+    seen: list[int] = []
     with pytest.raises(SourceError, match="unplugged"):
         async with make().run(FakeSource(frames), Policy.BLOCK) as results:  # type: ignore[arg-type]
-            async for result in results:
-                seen.append(result.state.index)
+            while True:
+                seen.append((await anext(results)).state.index)
     assert seen == [0, 1, 2]
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from crops import as_input, astronaut_face
 
 from engine.errors import AvatarError, ModelFileError
 from engine.inference.catalog import NETWORKS
 from engine.inference.session import choose_backend, open_session
 from engine.inference.store import MANIFEST, ModelStore
-from tests.crops import as_input, astronaut_face
 
 NAME = "face_landmarks"
 NETWORK = NETWORKS[NAME]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from puppet import FRAME_NS, HEIGHT, WIDTH, Noise, Puppet, without
 
 from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.body import quaternions
@@ -18,7 +19,6 @@ from engine.body.residuals import directions, empty_targets, lay_out
 from engine.errors import ModelFileError
 from engine.inference.store import ModelStore
 from engine.types import Observation
-from tests.puppet import FRAME_NS, HEIGHT, WIDTH, Noise, Puppet, without
 
 LEGS = (25, 26, 27, 28, 29, 30, 31, 32)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from crops import as_input, astronaut, astronaut_face, video_frame
 
 from engine.errors import ModelFileError
 from engine.inference.catalog import NETWORKS, Network
@@ -16,7 +17,6 @@ from engine.types import F32
 from exporters.setup import WHEEL_FOLDER
 from exporters.tflite_to_onnx import translate
 from exporters.wheels import read_member
-from tests.crops import as_input, astronaut, astronaut_face, video_frame
 
 PARITY = 1e-3
 """Largest difference in an output: pixels of the crop, metres, or logits."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +72,7 @@ class SideBySide:
             return
         self._container.mux(self._stream.encode(None))
         self._container.close()
-        os.replace(self._part, self._folder / VIDEO_NAME)
+        self._part.replace(self._folder / VIDEO_NAME)
         save_png(_sheet(self._rows), self._folder / PICTURE_NAME)
 
     def __enter__(self) -> SideBySide:
