@@ -25,8 +25,9 @@ class ExpressionFit:
     expression: F64
     """(52,) in [0, 1]."""
     signed: F64
-    """(52,) in [-0.5, 1]: the solution itself. Negative where a face shows less than none of an
-    action: the person's neutral face was taken with some of it in."""
+    """(52,) in [-0.5, 1]: the same where actions may also undo what is in the neutral face.
+    Negative where a face shows less than none of an action: the person's neutral face was taken
+    with some of it in."""
 
 
 class ExpressionSolver:
@@ -35,14 +36,15 @@ class ExpressionSolver:
     def __init__(self, response: LandmarkResponse, prior: ExpressionPrior) -> None:
         self._response = response
         self._prior = prior
-        self._previous = np.zeros(len(ARKIT_NAMES))
+        self._expression = np.zeros(len(ARKIT_NAMES))
+        self._signed = np.zeros(len(ARKIT_NAMES))
         self._deepest = np.array(
             [0.0 if name.startswith(TWO_WAY) else DEEPEST_UNDERSHOOT for name in ARKIT_NAMES]
         ) * (prior.upper > 0.0)
 
     def reset(self) -> None:
         """Forget the last solution."""
-        self._previous[:] = 0.0
+        self._expression[:] = self._signed[:] = 0.0
 
     def solve(self, features: F32, yaw: float, caution: float = 1.0) -> ExpressionFit:
         """Minimise ``1/2 |f - G'e|^2_S + 1/2 e'Qe + l'max(e, 0) + 2 l'max(-e, 0)`` in the box.
@@ -53,18 +55,17 @@ class ExpressionSolver:
             caution: 1, or more while the neutral face is not known well: multiplies ``l``.
         """
         hessian, gradient = self._response.normal_equations(features, yaw)
-        price = caution * self._prior.linear
-        signed = solve_bounded(
-            hessian + self._prior.quadratic,
-            gradient,
-            self._deepest,
-            self._prior.upper,
-            self._previous,
-            price,
-            BELOW_NONE * price,
+        hessian += self._prior.quadratic
+        above = caution * self._prior.linear
+        below = BELOW_NONE * above
+        expression, signed = (
+            solve_bounded(hessian, gradient, lower, self._prior.upper, start, above, below)
+            for lower, start in (
+                (np.zeros_like(self._deepest), self._expression),
+                (self._deepest, self._signed),
+            )
         )
-        self._previous[:] = signed
-        expression = np.maximum(signed, 0.0)
+        self._expression[:], self._signed[:] = expression, signed
         # mouthClose corrects an open jaw: on a closed one it means nothing.
         expression[MOUTH_CLOSE] = min(expression[MOUTH_CLOSE], expression[JAW_OPEN])
         return ExpressionFit(expression, signed)

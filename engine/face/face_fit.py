@@ -195,7 +195,7 @@ class FaceFitter:
         features = seen - self._response.neutral_features(yaw, pitch)
         fit = self._solver.solve(features, yaw, self._neutral.caution)
         expression = close_lids(fit.expression, self._neutral.landmarks_m, displaced)
-        self._neutral.learn(features, fit, yaw, seconds)
+        self._neutral.learn(features, displaced, fit, yaw, seconds)
         return expression
 
     def _report(

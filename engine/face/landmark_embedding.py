@@ -19,6 +19,8 @@ from engine.errors import ModelFileError
 from engine.types import ARKIT_NAMES, F32, I32
 
 LANDMARKS = 478
+UPPER_LIP, LOWER_LIP = [82, 13, 312], [87, 14, 317]
+"""Landmarks along the inner rims of the lips, each upper above its lower."""
 ACTIONS = len(ARKIT_NAMES)
 FORMAT_VERSION = 1
 FILE = Path(__file__).with_name("landmark_embedding.npz")

@@ -5,6 +5,8 @@ that is known, a long upper lip reads as a frown. What the actions cannot explai
 is taken in. What they can explain is taken in only a little at the start, slowly while the
 face is nearly still, and at once where the face turns out to be *more* neutral than thought:
 so somebody who starts with a smile is understood once it ends, and a held smile stays a smile.
+Lips tell whether a face is at rest, whoever it is: frames with closed lips count for more, so
+somebody who talks from the first frame is not taken for somebody whose mouth hangs open.
 """
 
 from __future__ import annotations
@@ -12,15 +14,17 @@ from __future__ import annotations
 import numpy as np
 
 from engine.face.expression import ExpressionFit
-from engine.face.landmark_embedding import LANDMARKS
+from engine.face.landmark_embedding import LANDMARKS, LOWER_LIP, UPPER_LIP
 from engine.face.response import LandmarkResponse
 from engine.types import ARKIT_NAMES, F32, F64
 
-WARM_UP = 30
-"""Frames over which the first estimate is averaged."""
+WARM_UP = 25.0
+"""Frames at rest that make the first estimate,"""
+LONGEST_WARM_UP = 120
+"""and frames after which it ends in any case."""
 PRIOR_FRAMES = 1.0
 """How many frames the model's own face counts for in that average."""
-CAUTION = 3.0
+CAUTION = 1.5
 """How much more evidence the first frames' actions need than later ones'."""
 TAKEN_AT_MOST = 0.35
 """Of any one action, over the warm-up."""
@@ -31,6 +35,8 @@ QUIET = 0.08
 """Sum of squared actions at which a face counts as acting."""
 FRONTAL = 0.5
 """Yaw (rad) beyond which the far side's landmarks are guesses."""
+LIPS_CLOSED_M = 2.0e-3
+OPEN_MOUTH_COUNTS = 0.02
 
 
 class NeutralFace:
@@ -43,6 +49,7 @@ class NeutralFace:
     def restart(self, model_m: F32) -> None:
         """Forget the person: start again from a model's face (478, 3) in metres."""
         self._frames = 0
+        self._rested = 0.0
         self._taken = np.zeros(len(ARKIT_NAMES))
         self.landmarks_m: F64 = np.asarray(model_m, np.float64).copy()
 
@@ -53,41 +60,56 @@ class NeutralFace:
     @property
     def is_warm(self) -> bool:
         """Whether the first estimate is done."""
-        return self._frames >= WARM_UP
+        return self._rested >= WARM_UP or self._frames >= LONGEST_WARM_UP
 
     @property
     def caution(self) -> float:
         """From ``CAUTION`` at the first frame to 1 after the warm-up."""
-        return max(1.0, CAUTION - (CAUTION - 1.0) * self._frames / WARM_UP)
+        return max(1.0, CAUTION - (CAUTION - 1.0) * self._rested / WARM_UP)
 
-    def learn(self, features: F32, fit: ExpressionFit, yaw: float, seconds: float) -> None:
+    def learn(
+        self, features: F32, displaced_m: F64, fit: ExpressionFit, yaw: float, seconds: float
+    ) -> None:
         """Take in a frame.
 
         Args:
             features: (1434,) mm from the neutral face as it was.
+            displaced_m: (478, 3) how far the landmarks are from it.
             fit: what the actions explained of them.
             yaw: of the head as the camera sees it, rad.
             seconds: since the frame before.
         """
-        frontal = float(np.exp(-((yaw / FRONTAL) ** 2)))
-        shape, actions = self._shares(fit, seconds, frontal)
-        if not self.is_warm:
-            actions = np.clip(actions, -TAKEN_AT_MOST - self._taken, TAKEN_AT_MOST - self._taken)
-            self._taken += actions
+        rest = self._rest(displaced_m, yaw)
+        if self.is_warm:
+            shape, actions = self._later_shares(fit, rest, seconds)
+        else:
+            shape, actions = self._first_shares(fit, rest)
         explained = self._response.features(fit.signed, yaw)
         shift = shape * (features - explained) + self._response.features(actions, yaw)
         self.landmarks_m += 1e-3 * shift.reshape(LANDMARKS, 3)
         self._frames += 1
+        self._rested += rest
 
-    def _shares(self, fit: ExpressionFit, seconds: float, frontal: float) -> tuple[float, F64]:
-        """How much to take in of the unexplained shape, and of each action."""
-        if not self.is_warm:
-            share = frontal / (self._frames + 1.0 + PRIOR_FRAMES)
-            return share, share * fit.signed
-        quiet = frontal * float(np.exp(-np.sum(fit.expression**2) / QUIET))
-        less = np.minimum(fit.signed, 0.0)
-        towards_less = min(1.0, quiet * seconds / UNDERSHOOT_SECONDS) * less
-        return (
-            quiet * seconds / SHAPE_SECONDS,
-            quiet * seconds / EXPRESSION_SECONDS * fit.expression + towards_less,
+    def _rest(self, displaced_m: F64, yaw: float) -> float:
+        """In (0, 1]: how much this frame tells of the neutral face."""
+        lips = self.landmarks_m + displaced_m
+        gap = max(0.0, float((lips[UPPER_LIP, 1] - lips[LOWER_LIP, 1]).mean()))
+        closed = float(np.exp(-((gap / LIPS_CLOSED_M) ** 2)))
+        frontal = float(np.exp(-((yaw / FRONTAL) ** 2)))
+        return frontal * max(closed, OPEN_MOUTH_COUNTS)
+
+    def _first_shares(self, fit: ExpressionFit, rest: float) -> tuple[float, F64]:
+        """A running mean of the shape, and a little of every action."""
+        share = rest / (self._rested + rest + PRIOR_FRAMES)
+        actions = np.clip(
+            share * fit.signed, -TAKEN_AT_MOST - self._taken, TAKEN_AT_MOST - self._taken
         )
+        self._taken += actions
+        return share, actions
+
+    def _later_shares(self, fit: ExpressionFit, rest: float, seconds: float) -> tuple[float, F64]:
+        """Slowly towards what is seen while the face is quiet, fast towards less than neutral."""
+        quiet = float(np.exp(-np.sum(np.maximum(fit.signed, 0.0) ** 2) / QUIET))
+        less = min(1.0, quiet * seconds / UNDERSHOOT_SECONDS) * np.minimum(fit.signed, 0.0)
+        more = rest * quiet * seconds / EXPRESSION_SECONDS * np.maximum(fit.signed, 0.0)
+        return rest * quiet * seconds / SHAPE_SECONDS, less + more

@@ -10,10 +10,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.face.landmark_embedding import ACTIONS, LandmarkEmbedding
+from engine.face.landmark_embedding import (
+    ACTIONS,
+    LANDMARKS,
+    LOWER_LIP,
+    UPPER_LIP,
+    LandmarkEmbedding,
+)
 from engine.face.landmark_features import view_terms
 from engine.types import F32, F64
 
+LIP_GAP_DEVIATION_MM = 0.6
+"""How well the gap between the inner lips is seen. On renders the network blurs small gaps, so
+calibration takes them for noise; on people it does not."""
 NODES = np.linspace(-0.8, 0.8, 9)
 """Yaw angles (rad) at which the matrices are tabulated; beyond the ends the end is used."""
 MAX_VIEW = 0.8
@@ -27,6 +36,9 @@ class LandmarkResponse:
         self._responses = np.stack([_response(embedding, yaw) for yaw in NODES])
         whitened = [_whiten(embedding, response) for response in self._responses]
         self._readouts = np.stack(whitened)
+        self._lip_gap = _lip_gap() / LIP_GAP_DEVIATION_MM
+        gaps = self._responses @ self._lip_gap
+        self._readouts += gaps[:, :, None] * self._lip_gap
         self._hessians = np.matmul(self._readouts, self._responses.transpose(0, 2, 1))
 
     def neutral_features(self, yaw: float, pitch: float) -> F32:
@@ -55,6 +67,13 @@ def _between(yaw: float) -> tuple[int, np.float32]:
     place = (yaw - NODES[0]) / (NODES[1] - NODES[0])
     node = int(np.clip(np.floor(place), 0, len(NODES) - 2))
     return node, np.float32(np.clip(place - node, 0.0, 1.0))
+
+
+def _lip_gap() -> F32:
+    """(1434,): the contrast of features that is the gap in the middle of the mouth."""
+    contrast = np.zeros((LANDMARKS, 3), np.float32)
+    contrast[UPPER_LIP, 1], contrast[LOWER_LIP, 1] = 1 / len(UPPER_LIP), -1 / len(LOWER_LIP)
+    return contrast.ravel()
 
 
 def _response(embedding: LandmarkEmbedding, yaw: float) -> F32:
