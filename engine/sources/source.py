@@ -80,8 +80,10 @@ def stamped(pictures: Iterable[tuple[float, U8]], *, paced: bool) -> Iterator[Fr
         far apart as in the recording, so that filters see the motion's own speed and the same
         file gives the same result on any machine.
     """
-    start_ns = time.monotonic_ns()
+    start_ns: int | None = None
     for index, (seconds, picture) in enumerate(pictures):
+        if start_ns is None:  # the first picture may have had to wait for OpenGL
+            start_ns = time.monotonic_ns() - int(seconds * 1e9)
         taken_ns = start_ns + int(seconds * 1e9)
         if paced:
             time.sleep(max(0, taken_ns - time.monotonic_ns()) * 1e-9)
