@@ -13,6 +13,7 @@ SPARSITY = 5.0
 GAZE_RIDGE = 0.5
 GAZE_SPARSITY = 2.0
 BLINK_SPARSITY = 1.0
+MISTAKEN_SPARSITY = 10.0
 """Eyes always look somewhere and lids are rarely quite still; most other actions rest."""
 SYMMETRY = 30.0
 """Both sides of a face mostly do the same: strength of ``(left - right)^2``."""
@@ -38,6 +39,8 @@ GAZE_TOGETHER = (
 """Eyes turn together."""
 BARELY_SEEN = ("cheekSquintLeft", "cheekSquintRight", "jawForward")
 """Measured: the network's landmarks hardly tell these from others, so they are held low."""
+MISTAKEN = ("mouthDimpleLeft", "mouthDimpleRight", "mouthShrugLower")
+"""Measured on people: these take over smiles and closed lips unless they need good evidence."""
 UNSEEN = ("tongueOut",)
 """No landmark moves with these: always 0."""
 
@@ -70,6 +73,7 @@ def default_prior() -> ExpressionPrior:
         quadratic[_index(name), _index(name)] += UNSEEN_RIDGE
     blink = np.array([name.startswith("eyeBlink") for name in ARKIT_NAMES])
     sparsity = np.select([gaze, blink], [GAZE_SPARSITY, BLINK_SPARSITY], SPARSITY)
+    sparsity[[_index(name) for name in MISTAKEN]] = MISTAKEN_SPARSITY
     upper = np.ones(count)
     upper[[_index(name) for name in UNSEEN]] = 0.0
     return ExpressionPrior(quadratic, sparsity, upper)
