@@ -62,21 +62,26 @@ class ExpressionPrior:
 
 def default_prior() -> ExpressionPrior:
     """Ridge, sparsity, symmetric pairs, opposites apart, the invisible pinned to zero."""
-    count = len(ARKIT_NAMES)
-    gaze = np.array([name.startswith("eyeLook") for name in ARKIT_NAMES])
-    quadratic = np.diag(np.where(gaze, GAZE_RIDGE, RIDGE))
+    quadratic = np.diag(_per_action(RIDGE, eyeLook=GAZE_RIDGE))
     for left, right in (*_symmetric_pairs(), *GAZE_TOGETHER):
         _couple(quadratic, left, right, SYMMETRY)
     for one, other in OPPOSITES:
         _exclude(quadratic, one, other)
     for name in BARELY_SEEN:
         quadratic[_index(name), _index(name)] += UNSEEN_RIDGE
-    blink = np.array([name.startswith("eyeBlink") for name in ARKIT_NAMES])
-    sparsity = np.select([gaze, blink], [GAZE_SPARSITY, BLINK_SPARSITY], SPARSITY)
+    sparsity = _per_action(SPARSITY, eyeLook=GAZE_SPARSITY, eyeBlink=BLINK_SPARSITY)
     sparsity[[_index(name) for name in MISTAKEN]] = MISTAKEN_SPARSITY
-    upper = np.ones(count)
+    upper = np.ones(len(ARKIT_NAMES))
     upper[[_index(name) for name in UNSEEN]] = 0.0
     return ExpressionPrior(quadratic, sparsity, upper)
+
+
+def _per_action(usual: float, **by_prefix: float) -> F64:
+    """(52,) one value for all actions but those whose names start so."""
+    values = np.full(len(ARKIT_NAMES), usual)
+    for prefix, value in by_prefix.items():
+        values[[k for k, name in enumerate(ARKIT_NAMES) if name.startswith(prefix)]] = value
+    return values
 
 
 def _symmetric_pairs() -> list[tuple[str, str]]:
