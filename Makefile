@@ -25,7 +25,8 @@ libraries:
 
 .PHONY: browser
 browser:
-	@command -v chromium >/dev/null || sh .ci/apt chromium || echo "the browser test will be skipped: no chromium"
+	@command -v chromium >/dev/null && command -v Xvfb >/dev/null || sh .ci/apt chromium xvfb \
+		|| echo "the browser and window tests will be skipped: no chromium or no Xvfb"
 
 setup: $(VENV)/.installed libraries ## everything a run needs: environment, libraries, models
 	$(BIN)/sars setup
