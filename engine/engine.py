@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from engine.fusion.base_avatar import BaseAvatar
 from engine.inference.store import ModelStore
+from engine.kernels import start_numba
 from engine.perception.networks import Networks
 from engine.perception.observer import Observer
 from engine.perception.semantics import SemanticsEstimator
@@ -57,11 +57,10 @@ class Engine:
         identity = Identity(phenotypes=options.phenotypes)
         networks = Networks(options.store, options.backend)
         # Networks and body load side by side: both spend their time outside Python.
-        with ThreadPoolExecutor(1, "load") as loading:
-            observer_later = loading.submit(Observer, networks)
-            base = BaseAvatar.load(options.store)
-            reconstructor = Reconstructor(base, identity)
-            observer = observer_later.result()
+        with networks.preload():
+            start_numba()
+            reconstructor = Reconstructor(BaseAvatar.load(options.store), identity)
+            observer = Observer(networks)
         slow_loop = None
         if options.semantics:
             estimator = SemanticsEstimator(networks)

@@ -12,7 +12,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from engine.inference.store import ModelStore, Record, write_atomically
+from engine.types import U8
 
 COMPILED_FOLDER = "compiled"
 MAX_RECORD_BYTES = 1 << 16
@@ -26,7 +29,7 @@ class CompiledCache:
     name: str
     recipe: str
 
-    def read(self) -> bytes | None:
+    def read(self) -> U8 | None:
         """The compiled network, or None where there is none or it is damaged."""
         try:
             if self._record_path.stat().st_size > MAX_RECORD_BYTES:
@@ -34,7 +37,7 @@ class CompiledCache:
             record = Record.parse(json.loads(self._record_path.read_text()))
             if record.recipe != self.recipe or not record.holds_for(self._path):
                 return None
-            return self._path.read_bytes()
+            return np.fromfile(self._path, np.uint8)
         except (OSError, LookupError, TypeError, ValueError):
             return None
 

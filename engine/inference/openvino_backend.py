@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,32 @@ from engine.inference.store import CURE, ModelStore
 from engine.types import F32
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A compiled network, and the memory that it reads its weights from in place."""
+
+    compiled: Any
+    memory: Any
+
+
 class OpenVinoSession:
-    """One network, compiled for one stream; see :class:`engine.inference.session.Session`."""
+    """One network, for one caller at a time; see :class:`engine.inference.session.Session`."""
 
     backend: BackendName = "openvino"
 
-    def __init__(self, network: Network, compiled: Any, precision: Precision) -> None:
+    def __init__(self, network: Network, loaded: _Loaded, precision: Precision) -> None:
         """Bind input and outputs to memory of our own, once.
 
         Raises:
             ModelFileError: the compiled network is not the one of the catalogue.
         """
-        _check_shapes(network, compiled)
+        _check_shapes(network, loaded.compiled)
+        self._loaded = loaded
         self.name = network.name
         self.precision = precision
         self.output_names = tuple(output.name for output in network.outputs)
         self.image: F32 = np.zeros(network.input_shape, np.float32)
-        self._request = compiled.create_infer_request()
+        self._request = loaded.compiled.create_infer_request()
         self._request.set_input_tensor(ov.Tensor(self.image, shared_memory=True))
         self._outputs = tuple(np.zeros(output.shape, np.float32) for output in network.outputs)
         for index, array in enumerate(self._outputs):
@@ -48,32 +58,32 @@ class OpenVinoSession:
 
 
 def open_network(
-    network: Network, store: ModelStore, threads: int, precision: Precision
-) -> OpenVinoSession:
-    """Compile a network, or load what an earlier run compiled.
+    network: Network, store: ModelStore, threads: int, precision: Precision, count: int
+) -> tuple[OpenVinoSession, ...]:
+    """Compile a network, or load what an earlier run compiled, for ``count`` concurrent callers.
 
     Raises:
         ModelFileError: the model is missing or damaged.
     """
     path = store.path(network.file_name)
     options = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
+        # A stream runs one request at a time; the streams of one network share its weights.
+        "NUM_STREAMS": count,
+        "INFERENCE_NUM_THREADS": threads * count,
         "INFERENCE_PRECISION_HINT": precision,
         # Pinned, every one-thread session would sit on the first core.
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        compiled = _load_or_compile(path, store, options)
+        loaded = _load_or_compile(path, store, options)
     except RuntimeError as error:
         raise ModelFileError(
             f"OpenVINO cannot load {path} ({_first_line(error)}); {CURE}"
         ) from error
-    return OpenVinoSession(network, compiled, precision)
+    return tuple(OpenVinoSession(network, loaded, precision) for _ in range(count))
 
 
-def _load_or_compile(path: Path, store: ModelStore, options: Mapping[str, Any]) -> Any:
+def _load_or_compile(path: Path, store: ModelStore, options: Mapping[str, Any]) -> _Loaded:
     """OpenVINO's own cache would load a damaged file and compute nonsense; ours has checksums."""
     core = _core()
     source = store.manifest()[path.name].sha256
@@ -82,10 +92,11 @@ def _load_or_compile(path: Path, store: ModelStore, options: Mapping[str, Any]) 
     saved = CompiledCache(store, path.stem, recipe)
     blob = saved.read()
     if blob is not None:
-        return core.import_model(blob, "CPU", options)
+        memory = ov.Tensor(blob, shared_memory=True)
+        return _Loaded(core.import_model(memory, "CPU", options), memory)
     compiled = core.compile_model(path, "CPU", options)
     saved.write(compiled.export_model().getvalue())
-    return compiled
+    return _Loaded(compiled, None)
 
 
 @cache

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
-from engine.inference.session import Session, open_session
+from engine.inference.session import Session, open_session, open_sessions
 from engine.inference.store import ModelStore
 from engine.types import F32
+
+LOADERS = 2
+PRELOADED: tuple[tuple[str, int], ...] = (
+    ("pose_landmarks", 1),
+    ("hand_landmarks", 2),
+    ("pose_detection", 1),
+    ("face_attention", 1),
+    ("face_detection", 1),
+    ("palm_detection", 1),
+)
+"""What nearly every run needs, the first needed first, and how many sessions of each."""
 
 
 class SharedSession:
@@ -43,10 +57,22 @@ class Networks:
         self._backend = backend
         self._backends: dict[str, str] = {}
         self._shared: dict[str, SharedSession] = {}
+        self._loading: dict[str, Future[list[Session]]] = {}
         self._lock = threading.Lock()
 
+    @contextmanager
+    def preload(self) -> Iterator[None]:
+        """Load what every run needs on threads of its own while the block does other things."""
+        pool = ThreadPoolExecutor(LOADERS, "load networks")
+        try:
+            for name, count in PRELOADED:
+                self._loading[name] = pool.submit(self._load, name, count)
+            yield
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
     def open(self, name: str) -> Session:
-        """A new session, for one thread at a time.
+        """A session, for one thread at a time: a preloaded one while there are any.
 
         Args:
             name: as in the catalogue.
@@ -54,9 +80,17 @@ class Networks:
         Raises:
             ModelFileError: the model is missing or damaged.
         """
-        session = open_session(name, self._store, self._backend)
+        loading = self._loading.get(name)
+        with self._lock:
+            ready = loading.result() if loading is not None and not loading.cancelled() else []
+            session = ready.pop() if ready else None
+        if session is None:
+            session = open_session(name, self._store, self._backend)
         self._backends[name] = session.backend
         return session
+
+    def _load(self, name: str, count: int) -> list[Session]:
+        return list(open_sessions(name, self._store, count, self._backend))
 
     def shared(self, name: str) -> SharedSession:
         """The one session of this name, opened when first called."""
