@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine import quaternions
 from engine.avatar.topology import FusedAvatar
-from engine.body import quaternions
 from engine.body.blend_skinning import Poser
 from engine.body.kinematics import forward_kinematics
 from engine.body.landmark_embedding import PointSet, embed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.avatar.topology import FusedAvatar, Region, Topology
-from engine.body.quaternions import from_rotation_vector
+from engine.quaternions import from_rotation_vector
 from engine.types import ARKIT_NAMES, F32, AvatarState, Camera
 
 JOINTS = 6

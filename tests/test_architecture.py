@@ -6,6 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+from skimage.data import astronaut
+
+from engine.inference.store import ModelStore
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -31,3 +37,20 @@ def test_the_engine_needs_neither_torch_nor_a_window() -> None:
 def test_the_command_line_starts_without_loading_the_rooms() -> None:
     loaded = imported_by("import sars")
     assert not loaded & {"numba", "cv2", "aiortc", "moderngl", "openvino", "torch"}
+
+
+def test_a_frame_needs_no_scipy_linear_algebra(model_cache: ModelStore, tmp_path: Path) -> None:
+    """60 MB that come with the first ``@`` or ``np.linalg`` inside a kernel."""
+    picture = tmp_path / "person.png"
+    cv2.imwrite(str(picture), np.ascontiguousarray(astronaut()[..., ::-1]))
+    script = f"""
+import asyncio, sys
+from benchmarks.engine import bench_engine
+from engine.engine import EngineOptions
+seen = asyncio.run(bench_engine({str(picture)!r}, 10, EngineOptions()))["tracking"]
+print("scipy.linalg" in sys.modules, seen["face"], seen["body"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "1.0", "1.0"]

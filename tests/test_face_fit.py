@@ -16,10 +16,8 @@ from engine.face.bounded_least_squares import solve_bounded
 from engine.face.eyelids import close_lids
 from engine.face.face_fit import FaceFitter
 from engine.face.head_pose import (
-    exponential,
     initial_pose,
     procrustes,
-    quaternion_xyzw,
     refine_pose,
 )
 from engine.face.landmark_embedding import default_embedding, load_embedding
@@ -135,20 +133,6 @@ def test_procrustes_never_mirrors() -> None:
     source = np.random.default_rng(5).normal(size=(10, 3))
     found = procrustes(source, source * [-1.0, 1.0, 1.0], np.ones(10))
     assert np.linalg.det(found.rotation) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("turn", [(0, 0, 0), (40, 10, 5), (-40, -20, 15), (170, 10, 20)])
-def test_quaternion_is_scipys(turn: tuple[float, float, float]) -> None:
-    rotation = Rotation.from_euler("yxz", turn, degrees=True)
-    expected = rotation.as_quat()
-    found = quaternion_xyzw(rotation.as_matrix())
-    np.testing.assert_allclose(found, expected * np.sign(expected[3]), atol=1e-6)
-
-
-def test_exponential_is_scipys() -> None:
-    vector = np.array([0.3, -0.8, 0.5])
-    expected = Rotation.from_rotvec(vector).as_matrix()
-    np.testing.assert_allclose(exponential(vector), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("yaw", [-40.0, 0.0, 40.0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rigs import obvious_transforms, random_state, synthetic_avatar
 
-from engine.body import quaternions as q
+from engine import quaternions as q
 from engine.body.kinematics import forward_kinematics, posed_joints
 
 

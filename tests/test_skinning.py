@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rigs import obvious_pose, random_state, synthetic_avatar
 
+from engine import quaternions as q
 from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.avatar.topology import FusedAvatar, Topology
-from engine.body import quaternions as q
 from engine.body.blend_skinning import RING_LENGTH, Poser
 from engine.body.kinematics import forward_kinematics
 from engine.errors import AvatarError, ModelFileError

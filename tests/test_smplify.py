@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from puppet import FRAME_NS, HEIGHT, WIDTH, Noise, Puppet, without
 
+from engine import quaternions
 from engine.avatar.anny import FILE_NAME, BodyModel
-from engine.body import quaternions
 from engine.body.body_targets import HeadPose
 from engine.body.gauss_newton import Chain, allocate, linearize, solve
 from engine.body.joint_angles import COUPLINGS, Angle, AngleModel, Term, build

@@ -62,8 +62,11 @@ class BodyModel:
 
     template_m: F32
     """(V, 3) glTF axes."""
-    basis_m: F32
-    """(K, 3V): vertex displacement of each basis shape, x y z of vertex 0 first."""
+    basis_coarse_m: F32
+    """(C, 3V): vertex displacement of the large basis shapes, x y z of vertex 0 first."""
+    basis_fine: NDArray[np.int16]
+    """(K - C, 3V): the small ones, in steps; as stored, for they are read once a person."""
+    basis_fine_step_m: float
     template_joints_m: F32
     """(J, 3)."""
     joint_basis_m: F32
@@ -122,7 +125,10 @@ class BodyModel:
     def shape(self, phenotypes: Phenotypes) -> RestShape:
         """The rest pose of a person with these phenotypes (Anny's eq. for the rest mesh)."""
         coefficients = self.coefficients(phenotypes)
-        vertices = self.template_m + (coefficients @ self.basis_m).reshape(-1, 3)
+        large, small = np.split(coefficients, [len(self.basis_coarse_m)])
+        displacements = large @ self.basis_coarse_m
+        displacements += np.einsum("k,kv->v", small * self.basis_fine_step_m, self.basis_fine)
+        vertices = self.template_m + displacements.reshape(-1, 3)
         joints = self.template_joints_m + (coefficients @ self.joint_basis_m).reshape(-1, 3)
         floor = np.array([0.0, vertices[:, 1].min(), 0.0], np.float32)
         return RestShape(vertices - floor, joints - floor)
@@ -170,23 +176,25 @@ def decode(arrays: Mapping[str, NDArray[Any]]) -> BodyModel:
     """
     if int(arrays["format_version"]) != FORMAT_VERSION:
         raise ValueError(f"format {arrays['format_version']}, expected {FORMAT_VERSION}")
-    coarse, fine = arrays["basis_coarse_m"], arrays["basis_fine"]
-    count = len(coarse) + len(fine)
-    basis = np.empty((count, coarse.shape[1]), np.float32)
-    basis[: len(coarse)] = coarse
-    np.multiply(fine, np.float32(arrays["basis_fine_step_m"]), out=basis[len(coarse) :])
     offsets = arrays["morph_offsets"] * np.float32(arrays["morph_step_m"])
     plain = {
         name: np.ascontiguousarray(arrays[name], dtype) for name, dtype in _PLAIN_ARRAYS.items()
     }
     names = tuple(str(name) for name in arrays["joint_names"])
-    return BodyModel(basis_m=basis, morph_offsets_m=offsets, joint_names=names, **plain)
+    return BodyModel(
+        basis_fine_step_m=float(arrays["basis_fine_step_m"]),
+        morph_offsets_m=offsets,
+        joint_names=names,
+        **plain,
+    )
 
 
 _PLAIN_ARRAYS: dict[str, Any] = {
     "template_m": np.float32,
     "template_joints_m": np.float32,
     "joint_basis_m": np.float32,
+    "basis_coarse_m": np.float32,
+    "basis_fine": np.int16,
     "anchors": np.float32,
     "anchor_counts": np.int32,
     "variations": np.uint8,
@@ -206,9 +214,11 @@ _PLAIN_ARRAYS: dict[str, Any] = {
 def _check(model: BodyModel, path: Path) -> None:
     """Every shape and every index, once, so that no kernel has to."""
     v, j, f = len(model.template_m), len(model.template_joints_m), len(model.faces)
-    k, r, a = len(model.basis_m), len(model.variations), len(model.anchors)
+    c, d = len(model.basis_coarse_m), len(model.basis_fine)
+    k, r, a = c + d, len(model.variations), len(model.anchors)
     expected = {
-        "template_m": (v, 3), "basis_m": (k, 3 * v), "template_joints_m": (JOINT_COUNT, 3),
+        "template_m": (v, 3), "template_joints_m": (JOINT_COUNT, 3),
+        "basis_coarse_m": (c, 3 * v), "basis_fine": (d, 3 * v),
         "joint_basis_m": (k, 3 * j), "anchors": (a,), "anchor_counts": (len(PHENOTYPE_NAMES),),
         "variations": (r, a), "projection": (r, k), "skin_joints": (v, 9),
         "skin_weights": (v, 9), "faces": (f, 3), "face_parts": (f,),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine import quaternions
 from engine.body import body_targets as measured
-from engine.body import quaternions
 from engine.body.body_targets import BODY_SEGMENTS, SEGMENTS, HeadPose, body_points
 from engine.body.gauss_newton import allocate, forward_kinematics, point_jacobians, solve
 from engine.body.inverse_kinematics import ARM, LEG, limb_angles, torso_rotation, translation

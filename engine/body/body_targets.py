@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.body import quaternions
+from engine import quaternions
 from engine.body.gauss_newton import Residuals, Targets
 from engine.body.hands import PALM
 from engine.body.landmark_embedding import BODY_POINTS, LandmarkEmbedding, PointSet

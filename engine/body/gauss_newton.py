@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from engine.small_matrices import exponential, multiply, solve_cholesky, transform
 from engine.types import F64, I32
 
 CAUCHY_SCALE = 3.0
@@ -152,42 +153,6 @@ def allocate(chain: Chain, residuals: Residuals) -> Workspace:
 
 
 @njit(cache=True, nogil=True)
-def _exponential(phi: F64, rotation: F64, left: F64) -> None:
-    """Rodrigues' formula and the left Jacobian of SO(3), for a rotation vector (3,)."""
-    x, y, z = phi[0], phi[1], phi[2]
-    t2 = x * x + y * y + z * z
-    if t2 < 1e-10:
-        a, b, c = 1.0 - t2 / 6.0, 0.5 - t2 / 24.0, 1.0 / 6.0 - t2 / 120.0
-    else:
-        t = np.sqrt(t2)
-        a, b, c = np.sin(t) / t, (1.0 - np.cos(t)) / t2, (t - np.sin(t)) / (t2 * t)
-    for i in range(3):
-        for k in range(3):
-            rotation[i, k] = b * phi[i] * phi[k]
-            left[i, k] = c * phi[i] * phi[k]
-        rotation[i, i] += 1.0 - b * t2
-        left[i, i] += a
-    for i, k, value in ((2, 1, x), (0, 2, y), (1, 0, z)):
-        rotation[i, k] += a * value
-        rotation[k, i] -= a * value
-        left[i, k] += b * value
-        left[k, i] -= b * value
-
-
-@njit(cache=True, nogil=True)
-def _multiply(a: F64, b: F64, out: F64) -> None:
-    for i in range(3):
-        for k in range(3):
-            out[i, k] = a[i, 0] * b[0, k] + a[i, 1] * b[1, k] + a[i, 2] * b[2, k]
-
-
-@njit(cache=True, nogil=True)
-def _transform(matrix: F64, x: F64, out: F64) -> None:
-    for i in range(3):
-        out[i] = matrix[i, 0] * x[0] + matrix[i, 1] * x[1] + matrix[i, 2] * x[2]
-
-
-@njit(cache=True, nogil=True)
 def forward_kinematics(
     chain: Chain, angles: F64, base: F64, rotations: F64, positions: F64, omegas: F64
 ) -> None:
@@ -202,7 +167,7 @@ def forward_kinematics(
                 positions[j, i] = chain.offsets_m[j, i] + (angles[i] if chain.free else 0.0)
         else:
             g[:] = rotations[parent]
-            _transform(g, chain.offsets_m[j], positions[j])
+            transform(g, chain.offsets_m[j], positions[j])
             for i in range(3):
                 positions[j, i] += positions[parent, i]
         for f in range(chain.factor_starts[j], chain.factor_starts[j + 1]):
@@ -210,14 +175,14 @@ def forward_kinematics(
             for t in range(chain.term_starts[f], chain.term_starts[f + 1]):
                 for i in range(3):
                     phi[i] += chain.term_axes[t, i] * angles[chain.term_angles[t]]
-            _exponential(phi, turn, left)
+            exponential(phi, turn, left)
             for t in range(chain.term_starts[f], chain.term_starts[f + 1]):
-                _transform(left, chain.term_axes[t], spun)
-                _transform(g, spun, omegas[t])
-            _multiply(g, turn, product)
+                transform(left, chain.term_axes[t], spun)
+                transform(g, spun, omegas[t])
+            multiply(g, turn, product)
             g[:] = product
         if parent < 0:
-            _multiply(g, base, product)
+            multiply(g, base, product)
             g[:] = product
 
 
@@ -238,7 +203,7 @@ def point_jacobians(chain: Chain, residuals: Residuals, work: Workspace) -> None
     lever = np.empty(3)
     for p in range(len(residuals.point_bones)):
         j, x, out = residuals.point_bones[p], work.points_m[p], work.jacobians[p]
-        _transform(work.rotations[j], residuals.point_offsets_m[p], x)
+        transform(work.rotations[j], residuals.point_offsets_m[p], x)
         for i in range(3):
             x[i] += work.positions_m[j, i]
         out[:] = 0.0
@@ -388,7 +353,7 @@ def linearize(
     for d in range(len(residuals.aim_bones)):
         if targets.aim_weights[d] > 0.0:
             j, active = residuals.aim_bones[d], residuals.aim_active[d]
-            _transform(work.rotations[j], residuals.aim_axes[d], vector)
+            transform(work.rotations[j], residuals.aim_axes[d], vector)
             work.difference[:] = 0.0
             while j >= 0:
                 _add_lever(chain, work.term_omegas, j, vector, work.difference)
@@ -397,34 +362,6 @@ def linearize(
             cost += _add_direction(vector, target, weight, information, pull)
             _accumulate(work.difference, active, information, pull, hessian, gradient)
     return cost
-
-
-@njit(cache=True, nogil=True)
-def _solve_cholesky(hessian: F64, damping: float, factor: F64, gradient: F64, step: F64) -> bool:
-    """Solve ``(H + damping diag(H)) step = -gradient``; False when not positive definite."""
-    n = len(gradient)
-    for i in range(n):
-        for j in range(i + 1):
-            value = hessian[i, j] if i != j else hessian[i, i] * (1.0 + damping) + 1e-9
-            for k in range(j):
-                value -= factor[i, k] * factor[j, k]
-            if i == j:
-                if value <= 0.0:
-                    return False
-                factor[i, i] = np.sqrt(value)
-            else:
-                factor[i, j] = value / factor[j, j]
-    for i in range(n):
-        value = -gradient[i]
-        for k in range(i):
-            value -= factor[i, k] * step[k]
-        step[i] = value / factor[i, i]
-    for i in range(n - 1, -1, -1):
-        value = step[i]
-        for k in range(i + 1, n):
-            value -= factor[k, i] * step[k]
-        step[i] = value / factor[i, i]
-    return True
 
 
 @njit(cache=True, nogil=True)
@@ -445,7 +382,7 @@ def solve(
     cost = linearize(chain, residuals, targets, work, work.angles, work.hessian, work.gradient)
     while tried < iterations:
         tried += 1
-        if not _solve_cholesky(work.hessian, damping, work.factor, work.gradient, work.step):
+        if not solve_cholesky(work.hessian, damping, work.factor, work.gradient, work.step):
             damping = damping * 10.0
             continue
         for n in range(len(work.step)):

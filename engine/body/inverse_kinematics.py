@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.body import quaternions
+from engine import quaternions
 from engine.body.joint_angles import AngleModel, RestJoints, unit
 from engine.types import F64, Camera
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.body import quaternions
+from engine import quaternions
 from engine.types import F64
 
 ANGLE_HZ, ANGLE_SLOPE = 1.2, 18.0

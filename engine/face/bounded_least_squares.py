@@ -45,7 +45,10 @@ def solve_bounded(
         (N,).
     """
     x = np.minimum(np.maximum(start, lower), upper)
-    slope = hessian @ x - gradient
+    slope = -gradient
+    for j in range(x.shape[0]):
+        for k in range(x.shape[0]):
+            slope[j] += hessian[j, k] * x[k]
     for _ in range(SWEEPS):
         moved = 0.0
         for k in range(x.shape[0]):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine import quaternions
 from engine.face.expression import ExpressionSolver
 from engine.face.expression_prior import default_prior
 from engine.face.eyelids import close_lids
@@ -13,7 +14,6 @@ from engine.face.gaze import gaze_rotations
 from engine.face.head_pose import (
     HeadPose,
     initial_pose,
-    quaternion_xyzw,
     refine_pose,
     reprojection_rms,
 )
@@ -119,7 +119,9 @@ class FaceFitter:
         expression = self._find_expression(points, pose, camera, seconds)
         self._pose, self._away_s = pose, 0.0
         head = HeadPose(
-            quaternion_xyzw(pose.rotation), pose.translation.astype(np.float32), pose.residual_px
+            quaternions.from_matrix(pose.rotation).astype(np.float32),
+            pose.translation.astype(np.float32),
+            pose.residual_px,
         )
         self._last = self._report(head, expression, self._confidence(face, pose, points), seconds)
         return self._last

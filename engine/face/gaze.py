@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.face.head_pose import exponential, quaternion_xyzw
+from engine import quaternions
 from engine.face.landmark_embedding import LandmarkEmbedding
 from engine.types import F32
 
@@ -16,5 +16,5 @@ from engine.types import F32
 def gaze_rotations(embedding: LandmarkEmbedding, expression: F32) -> tuple[F32, F32]:
     """Left and right eyeball, (4,) xyzw each, in head axes; identity looks straight ahead."""
     vectors = np.einsum("k,ekc->ec", expression, embedding.eye_rotations).astype(np.float64)
-    left, right = (quaternion_xyzw(exponential(vector)) for vector in vectors)
+    left, right = quaternions.from_rotation_vector(vectors).astype(np.float32)
     return left, right

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from engine.small_matrices import exponential, multiply, solve_cholesky
 from engine.types import F32, F64, Camera
 
 ITERATIONS = 6
 CONVERGED = 1e-6
+DAMPING = 1e-9
 MIN_DEPTH_M = 0.05
 """Nothing is seen nearer than this: keeps a wild step from passing behind the camera."""
 
@@ -111,7 +113,10 @@ def _reproject(
 def _normal_equations(
     model_m: F64, points_px: F64, weights: F64, rotation: F64, translation: F64, lens: F64
 ) -> tuple[F64, F64, float]:
-    """``J'WJ`` (6, 6), ``J'Wr`` (6,) and ``r'Wr`` for the step (rotation vector, translation)."""
+    """``J'WJ`` (6, 6; its lower triangle), ``J'Wr`` (6,) and ``r'Wr``.
+
+    Of the step (rotation vector, translation).
+    """
     hessian, gradient, cost = np.zeros((6, 6)), np.zeros(6), 0.0
     point, jx, jy = np.empty(8), np.empty(6), np.empty(6)
     for i in range(model_m.shape[0]):
@@ -132,23 +137,7 @@ def _normal_equations(
             gradient[a] += w * (jx[a] * point[0] + jy[a] * point[1])
             for b in range(a + 1):
                 hessian[a, b] += w * (jx[a] * jx[b] + jy[a] * jy[b])
-    for a in range(6):
-        for b in range(a):
-            hessian[b, a] = hessian[a, b]
     return hessian, gradient, cost
-
-
-@njit(cache=True, nogil=True)
-def exponential(vector: F64) -> F64:
-    """(3, 3) rotation by a rotation vector (3,) in radians (Rodrigues)."""
-    angle = np.sqrt((vector * vector).sum())
-    result = np.eye(3)
-    if angle < 1e-12:
-        return result
-    x, y, z = vector / angle
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    result += np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
-    return result
 
 
 @njit(cache=True, nogil=True)
@@ -169,16 +158,18 @@ def refine_pose(
         Rotation, translation and the weighted root mean square residual in pixels.
     """
     rotation, translation = rotation.copy(), translation.copy()
+    factor, step = np.empty((6, 6)), np.empty(6)
+    turn, left, turned = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
     cost = 0.0
     for _ in range(ITERATIONS):
         hessian, gradient, cost = _normal_equations(
             model_m, points_px, weights, rotation, translation, lens
         )
-        for a in range(6):
-            hessian[a, a] *= 1.0 + 1e-9
-        step = np.empty(6)
-        step[:] = np.linalg.solve(hessian, gradient)
-        rotation = exponential(step[:3]) @ rotation
+        if not solve_cholesky(hessian, DAMPING, factor, -gradient, step):
+            break
+        exponential(step[:3], turn, left)
+        multiply(turn, rotation, turned)
+        rotation[:] = turned
         translation += step[3:]
         translation[2] = min(translation[2], -2.0 * MIN_DEPTH_M)
         if np.abs(step).max() < CONVERGED:
@@ -193,20 +184,3 @@ def reprojection_rms(
     """Weighted root mean square distance in pixels between landmarks and the posed model."""
     _, _, cost = _normal_equations(model_m, points_px, weights, rotation, translation, lens)
     return float(np.sqrt(cost / weights.sum()))
-
-
-def quaternion_xyzw(rotation: F64) -> F32:
-    """(4,) unit quaternion of a rotation matrix (3, 3), w not negative (Shepperd 1978)."""
-    r = rotation
-    diagonal = np.array([r[0, 0], r[1, 1], r[2, 2]])
-    quaternion = np.empty(4)
-    k = int(np.argmax([*diagonal, diagonal.sum()]))
-    if k == 3:
-        quaternion[:] = r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], 1 + diagonal.sum()
-    else:
-        i, j, m = k, (k + 1) % 3, (k + 2) % 3
-        quaternion[i] = 1.0 + r[i, i] - r[j, j] - r[m, m]
-        quaternion[j], quaternion[m] = r[j, i] + r[i, j], r[m, i] + r[i, m]
-        quaternion[3] = r[m, j] - r[j, m]
-    quaternion /= np.linalg.norm(quaternion)
-    return (quaternion if quaternion[3] >= 0.0 else -quaternion).astype(np.float32)

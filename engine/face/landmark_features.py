@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from engine.small_matrices import transform
 from engine.types import F64
 
 
 @njit(cache=True, nogil=True)
 def view_direction(rotation: F64, translation: F64) -> F64:
     """(3,) unit vector from the head towards the camera, in head axes; +Z when face to face."""
-    direction: F64 = -(rotation.T @ translation)
-    direction /= np.sqrt((direction * direction).sum())
+    direction = np.empty(3)
+    transform(rotation.T, translation, direction)
+    direction /= -np.sqrt((direction * direction).sum())
     return direction
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import mmap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from engine.inference.store import ModelStore, Record, write_atomically
-from engine.types import U8
 
 COMPILED_FOLDER = "compiled"
 MAX_RECORD_BYTES = 1 << 16
@@ -29,15 +27,16 @@ class CompiledCache:
     name: str
     recipe: str
 
-    def read(self) -> U8 | None:
-        """The compiled network, or None where there is none or it is damaged."""
+    def read(self) -> mmap.mmap | None:
+        """The compiled network, mapped; None where there is none or it is damaged."""
         try:
             if self._record_path.stat().st_size > MAX_RECORD_BYTES:
                 return None
             record = Record.parse(json.loads(self._record_path.read_text()))
             if record.recipe != self.recipe or not record.holds_for(self._path):
                 return None
-            return np.fromfile(self._path, np.uint8)
+            with self._path.open("rb") as file:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except (OSError, LookupError, TypeError, ValueError):
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -92,8 +93,13 @@ def _load_or_compile(path: Path, store: ModelStore, options: Mapping[str, Any]) 
     saved = CompiledCache(store, path.stem, recipe)
     blob = saved.read()
     if blob is not None:
-        memory = ov.Tensor(blob, shared_memory=True)
-        return _Loaded(core.import_model(memory, "CPU", options), memory)
+        # As a tensor OpenVINO reads it in place; bytes it would copy first.
+        memory = ov.Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
+        loaded = _Loaded(core.import_model(memory, "CPU", options), memory)
+        if hasattr(mmap, "MADV_DONTNEED"):
+            # Most weights have been repacked by now; what is still read comes back from the file.
+            blob.madvise(mmap.MADV_DONTNEED)
+        return loaded
     compiled = core.compile_model(path, "CPU", options)
     saved.write(compiled.export_model().getvalue())
     return _Loaded(compiled, None)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engine import quaternions
 from engine.avatar.anny import BodyModel
 from engine.avatar.paint import Look, paint_texture
 from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
-from engine.face.head_pose import exponential, quaternion_xyzw
 from engine.fusion.copy_paste import build_topology, fuse
 from engine.perception.face import FaceTracker
 from engine.rendering.background import room
@@ -141,8 +141,9 @@ def _random_shot(poser: Poser, rng: np.random.Generator) -> tuple[_Shot, AvatarS
     camera = _random_camera(rng)
     turn = rng.uniform(-1, 1, 3) * np.sqrt(rng.random()) * (MAX_PITCH, MAX_YAW, MAX_ROLL)
     rotations = np.tile(np.array([0, 0, 0, 1], np.float32), (len(poser.avatar.parents), 1))
+    half_turn = quaternions.from_rotation_vector(turn / 2)
     for name in (NECK, HEAD):
-        rotations[poser.avatar.joint_names.index(name)] = quaternion_xyzw(exponential(turn / 2))
+        rotations[poser.avatar.joint_names.index(name)] = half_turn
     distance = camera.focal_px * FACE_HEIGHT_M / (SIDE * rng.uniform(0.3, 0.6))
     centre = np.array([*rng.uniform(-0.04, 0.04, 2), -distance])
     head = poser.avatar.joint_names.index(HEAD)

@@ -46,7 +46,7 @@ def _key(avatar: FusedAvatar, look: Look, size: int) -> str:
 
 def _read(path: Path, size: int) -> U8 | None:
     try:
-        texture = np.load(path, allow_pickle=False)
+        texture = np.load(path, mmap_mode="r", allow_pickle=False)  # few runs ever look at it
     except (OSError, ValueError, EOFError):
         return None
     whole = isinstance(texture, np.ndarray) and texture.shape == (size, size, 3)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.body import quaternions as quat
+from engine import quaternions as quat
 from engine.errors import SourceError
 from engine.sources.bvh import Clip
 from engine.sources.motion.acting import expression_at

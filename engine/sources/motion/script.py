@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.body import quaternions as quat
+from engine import quaternions as quat
 from engine.sources.motion.acting import bump, expression_at
 from engine.sources.motion.motion import Moment
 from engine.sources.motion.skeleton import Skeleton, Turns, frame_of, local_rotations, turn_between

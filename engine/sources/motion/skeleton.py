@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import quaternions as quat
 from engine.avatar.topology import FusedAvatar
-from engine.body import quaternions as quat
 from engine.types import F32, F64, I32
 
 Quaternion = NDArray[np.floating[Any]]

@@ -1,0 +1,85 @@
+"""Matrices of a handful of rows, for kernels.
+
+Numba's ``@`` and ``np.linalg`` call BLAS through SciPy: slower than loops at this size, and the
+first call would import SciPy's linear algebra, 60 MB of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from engine.types import F64
+
+
+@njit(cache=True, nogil=True)
+def exponential(phi: F64, rotation: F64, left: F64) -> None:
+    """Rodrigues' formula and the left Jacobian of SO(3), for a rotation vector (3,) in radians.
+
+    Written into ``rotation`` and ``left``, (3, 3) each.
+    """
+    x, y, z = phi[0], phi[1], phi[2]
+    t2 = x * x + y * y + z * z
+    if t2 < 1e-10:
+        a, b, c = 1.0 - t2 / 6.0, 0.5 - t2 / 24.0, 1.0 / 6.0 - t2 / 120.0
+    else:
+        t = np.sqrt(t2)
+        a, b, c = np.sin(t) / t, (1.0 - np.cos(t)) / t2, (t - np.sin(t)) / (t2 * t)
+    for i in range(3):
+        for k in range(3):
+            rotation[i, k] = b * phi[i] * phi[k]
+            left[i, k] = c * phi[i] * phi[k]
+        rotation[i, i] += 1.0 - b * t2
+        left[i, i] += a
+    for i, k, value in ((2, 1, x), (0, 2, y), (1, 0, z)):
+        rotation[i, k] += a * value
+        rotation[k, i] -= a * value
+        left[i, k] += b * value
+        left[k, i] -= b * value
+
+
+@njit(cache=True, nogil=True)
+def multiply(a: F64, b: F64, out: F64) -> None:
+    """``out = a b``, all (3, 3); ``out`` is neither of the two."""
+    for i in range(3):
+        for k in range(3):
+            out[i, k] = a[i, 0] * b[0, k] + a[i, 1] * b[1, k] + a[i, 2] * b[2, k]
+
+
+@njit(cache=True, nogil=True)
+def transform(matrix: F64, x: F64, out: F64) -> None:
+    """``out = matrix x``, (3, 3) and (3,); ``out`` is not ``x``."""
+    for i in range(3):
+        out[i] = matrix[i, 0] * x[0] + matrix[i, 1] * x[1] + matrix[i, 2] * x[2]
+
+
+@njit(cache=True, nogil=True)
+def solve_cholesky(hessian: F64, damping: float, factor: F64, gradient: F64, step: F64) -> bool:
+    """Solve ``(H + damping diag(H)) step = -gradient``; False when not positive definite.
+
+    ``hessian`` and ``factor`` (scratch) are (N, N), of which the lower triangle is used;
+    ``gradient`` and ``step`` are (N,).
+    """
+    n = len(gradient)
+    for i in range(n):
+        for j in range(i + 1):
+            value = hessian[i, j] if i != j else hessian[i, i] * (1.0 + damping) + 1e-9
+            for k in range(j):
+                value -= factor[i, k] * factor[j, k]
+            if i == j:
+                if value <= 0.0:
+                    return False
+                factor[i, i] = np.sqrt(value)
+            else:
+                factor[i, j] = value / factor[j, j]
+    for i in range(n):
+        value = -gradient[i]
+        for k in range(i):
+            value -= factor[i, k] * step[k]
+        step[i] = value / factor[i, i]
+    for i in range(n - 1, -1, -1):
+        value = step[i]
+        for k in range(i + 1, n):
+            value -= factor[k, i] * step[k]
+        step[i] = value / factor[i, i]
+    return True
