@@ -1,4 +1,8 @@
-"""OpenVINO on the CPU: the fastest of the backends on x86, AMD's included."""
+"""OpenVINO on the CPU: the fastest of the backends on x86, AMD's included.
+
+Its convolutions keep channels last. Pictures and maps pass in and out that way, as transposed
+views: turning them over would take a fifth of the pose network's time (6.4 ms, then 5.1).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+from openvino.preprocess import PrePostProcessor
 
 from engine.errors import ModelFileError
 from engine.inference.catalog import Network
@@ -18,6 +23,9 @@ from engine.inference.compiled import CompiledCache
 from engine.inference.session import BackendName, Precision, fill
 from engine.inference.store import CURE, ModelStore
 from engine.types import F32
+
+MAP = 4
+"""Axes of a picture or map; everything else is a list of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,14 @@ class OpenVinoSession:
         self.name = network.name
         self.precision = precision
         self.output_names = tuple(output.name for output in network.outputs)
-        self.image: F32 = np.zeros(network.input_shape, np.float32)
         self._request = loaded.compiled.create_infer_request()
-        self._request.set_input_tensor(ov.Tensor(self.image, shared_memory=True))
-        self._outputs = tuple(np.zeros(output.shape, np.float32) for output in network.outputs)
-        for index, array in enumerate(self._outputs):
+        image = _memory(network.input_shape)
+        self._request.set_input_tensor(ov.Tensor(image, shared_memory=True))
+        self.image: F32 = _channels_first(image)
+        outputs = [_memory(output.shape) for output in network.outputs]
+        for index, array in enumerate(outputs):
             self._request.set_output_tensor(index, ov.Tensor(array, shared_memory=True))
+        self._outputs = tuple(_channels_first(array) for array in outputs)
 
     def __call__(self, image: F32) -> tuple[F32, ...]:
         """Run the network; the returned arrays are overwritten by the next call."""
@@ -89,7 +99,10 @@ def _load_or_compile(path: Path, store: ModelStore, options: Mapping[str, Any]) 
     core = _core()
     source = store.manifest()[path.name].sha256
     device = core.get_property("CPU", "FULL_DEVICE_NAME")
-    recipe = f"OpenVINO {ov.__version__} on {device} with {sorted(options.items())} of {source}"
+    recipe = (
+        f"OpenVINO {ov.__version__} on {device} with {sorted(options.items())} of {source}, "
+        "channels last"
+    )
     saved = CompiledCache(store, path.stem, recipe)
     blob = saved.read()
     if blob is not None:
@@ -100,9 +113,34 @@ def _load_or_compile(path: Path, store: ModelStore, options: Mapping[str, Any]) 
             # Most weights have been repacked by now; what is still read comes back from the file.
             blob.madvise(mmap.MADV_DONTNEED)
         return loaded
-    compiled = core.compile_model(path, "CPU", options)
+    compiled = core.compile_model(_channels_last(core.read_model(path)), "CPU", options)
     saved.write(compiled.export_model().getvalue())
     return _Loaded(compiled, None)
+
+
+def _channels_last(model: Any) -> Any:
+    """The model with its picture, and every output that is a map, as (1, H, W, C)."""
+    steps = PrePostProcessor(model)
+    ports = [steps.input()]
+    ports += [steps.output(i) for i, port in enumerate(model.outputs) if len(port.shape) == MAP]
+    for port in ports:
+        port.tensor().set_layout(ov.Layout("NHWC"))
+        port.model().set_layout(ov.Layout("NCHW"))
+    return steps.build()
+
+
+def _stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of the catalogue's shape, the one in memory."""
+    return (shape[0], *shape[2:], shape[1]) if len(shape) == MAP else shape
+
+
+def _memory(shape: tuple[int, ...]) -> F32:
+    return np.zeros(_stored_shape(shape), np.float32)
+
+
+def _channels_first(array: F32) -> F32:
+    """A view with the catalogue's shape."""
+    return np.moveaxis(array, -1, 1) if array.ndim == MAP else array
 
 
 @cache
@@ -116,6 +154,7 @@ def _first_line(error: Exception) -> str:
 
 def _check_shapes(network: Network, compiled: Any) -> None:
     found = [tuple(port.shape) for port in (*compiled.inputs, *compiled.outputs)]
-    expected = [network.input_shape, *(output.shape for output in network.outputs)]
+    shapes = [network.input_shape, *(output.shape for output in network.outputs)]
+    expected = [_stored_shape(shape) for shape in shapes]
     if found != expected:
         raise ModelFileError(f"{network.name}: expected shapes {expected}, found {found}; {CURE}")

@@ -1,6 +1,6 @@
 """From a region of the frame to a network's input: one warp and one pass that normalises.
 
-``cv2.warpAffine`` and a planar kernel take 0.13 ms for 192 pixels; a single fused Numba kernel
+``cv2.warpAffine`` and a second pass take 0.13 ms for 192 pixels; a single fused Numba kernel
 takes 0.39 because its gathers do not vectorise (both measured, one thread).
 """
 
@@ -23,6 +23,13 @@ def _planar(crop: U8, scale: np.float32, offset: np.float32, out: F32) -> None:
                 out[channel, y, x] = crop[y, x, channel] * scale + offset
 
 
+@njit(cache=True, nogil=True, fastmath=True)
+def _interleaved(crop: U8, scale: np.float32, offset: np.float32, out: F32) -> None:
+    """The same for a network that keeps channels last, on flat arrays: this one vectorises."""
+    for i in range(crop.shape[0]):
+        out[i] = crop[i] * scale + offset
+
+
 class Cropper:
     """Owns the buffers of one network input; not for two threads at once."""
 
@@ -40,6 +47,10 @@ class Cropper:
         self.side = target.shape[2]
         self._bytes = np.empty((self.side, self.side, 3), np.uint8)
         self._input = target
+        channels_last = np.moveaxis(target[0], 0, -1)
+        self._flat: tuple[U8, F32] | None = None
+        if channels_last.flags.c_contiguous:
+            self._flat = self._bytes.reshape(-1), channels_last.reshape(-1)
         self._scale = np.float32((high - low) / 255.0)
         self._offset = np.float32(low)
         self._border = cv2.BORDER_CONSTANT if zero_border else cv2.BORDER_REPLICATE
@@ -58,7 +69,10 @@ class Cropper:
         size = (self.side, self.side)
         matrix = region.matrix(self.side)
         cv2.warpAffine(image, matrix, size, self._bytes, flags, self._border)
-        _planar(self._bytes, self._scale, self._offset, self._input[0])
+        if self._flat is not None:
+            _interleaved(self._flat[0], self._scale, self._offset, self._flat[1])
+        else:
+            _planar(self._bytes, self._scale, self._offset, self._input[0])
         return self._input
 
 
