@@ -3,7 +3,8 @@
     source ──► Slot ──► observe (networks, two at a time) ──► Slot ──► reconstruct ──► Slot ──► you
 
 While the networks look at frame t+1, the fit of frame t runs and the source decodes t+2. All
-heavy calls release the GIL. Order is kept: every hand-over has one sender and one receiver.
+heavy calls release the GIL. Order is kept: every hand-over has one sender and one receiver, and
+what is handed to the fit is the running observation, in the order in which frames came.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from engine.types import AvatarState, Frame, FusedMesh, Observation
 
 STALL_S = 5.0
 """A source that gives no picture for this long has stalled."""
+OBSERVED_AT_ONCE = {Policy.LATEST: 1, Policy.BLOCK: 2}
+"""Frames in the hands of the networks. Where none may be lost, the next one fills the core that
+this one's last tracker leaves idle; live, that would make it wait, an older picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,14 @@ class Pipeline:
             The results in order. They end with the source, or raise its SourceError.
         """
         frames: Slot[tuple[Frame, float]] = Slot(policy)
-        observed: Slot[_Observed] = Slot(Policy.BLOCK)
+        observing: Slot[asyncio.Task[_Observed]] = Slot(Policy.BLOCK)
         results: Slot[Result] = Slot(policy)
         reader = _Reader(source, frames, asyncio.get_running_loop())
         with ThreadPoolExecutor(1, "reconstruct") as fitting:
             # Not a TaskGroup: it would wrap the receiver's own exceptions in a group.
             tasks = [
-                asyncio.create_task(self._observe(frames, observed)),
-                asyncio.create_task(self._reconstruct(observed, results, fitting)),
+                asyncio.create_task(self._observe(frames, observing, OBSERVED_AT_ONCE[policy])),
+                asyncio.create_task(self._reconstruct(observing, results, fitting)),
             ]
             reader.start()
             try:
@@ -93,17 +97,30 @@ class Pipeline:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _observe(self, frames: Slot[tuple[Frame, float]], observed: Slot[_Observed]) -> None:
+    async def _observe(
+        self,
+        frames: Slot[tuple[Frame, float]],
+        observing: Slot[asyncio.Task[_Observed]],
+        at_once: int,
+    ) -> None:
         """Stage 1: landmarks. The trackers' state lives in the observer."""
         error: BaseException | None = None
+        free = asyncio.Semaphore(at_once)
+        running: set[asyncio.Task[_Observed]] = set()
+
+        def finished(task: asyncio.Task[_Observed]) -> None:
+            running.discard(task)
+            free.release()
+
         self._observer.reset()
         try:
             while True:
+                await free.acquire()
                 frame, decode_ms = await asyncio.wait_for(anext(frames), STALL_S)
-                taken = time.monotonic_ns()
-                observation, stages_ms = await self._observer.observe(frame)
-                stages_ms["decode"] = decode_ms
-                await observed.put(_Observed(frame, taken, observation, stages_ms))
+                task = asyncio.create_task(self._observe_one(frame, decode_ms))
+                running.add(task)
+                task.add_done_callback(finished)
+                await observing.put(task)
         except StopAsyncIteration:
             pass
         except TimeoutError:
@@ -114,17 +131,28 @@ class Pipeline:
         except Exception as cause:
             error = cause
         finally:
-            await observed.close(error)
+            await observing.close(error)
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _observe_one(self, frame: Frame, decode_ms: float) -> _Observed:
+        taken = time.monotonic_ns()
+        observation, stages_ms = await self._observer.observe(frame)
+        stages_ms["decode"] = decode_ms
+        return _Observed(frame, taken, observation, stages_ms)
 
     async def _reconstruct(
-        self, observed: Slot[_Observed], results: Slot[Result], fitting: ThreadPoolExecutor
+        self,
+        observing: Slot[asyncio.Task[_Observed]],
+        results: Slot[Result],
+        fitting: ThreadPoolExecutor,
     ) -> None:
         """Stages 2-4: face, body, fusion."""
         loop = asyncio.get_running_loop()
         error: BaseException | None = None
         self._reconstructor.reset()
         try:
-            async for item in observed:
+            async for task in observing:
+                item = await task
                 state, mesh, fit_ms = await loop.run_in_executor(
                     fitting, self._reconstructor.reconstruct, item.observation
                 )
