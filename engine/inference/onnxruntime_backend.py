@@ -48,9 +48,9 @@ class OnnxRuntimeSession:
 
 
 def open_network(
-    network: Network, store: ModelStore, threads: int, precision: Precision, count: int
-) -> tuple[OnnxRuntimeSession, ...]:
-    """Load a network for ``count`` concurrent callers.
+    network: Network, store: ModelStore, threads: int, precision: Precision
+) -> OnnxRuntimeSession:
+    """Load a network.
 
     Raises:
         ModelFileError: the model is missing or damaged.
@@ -67,7 +67,7 @@ def open_network(
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own exception types share no public base
         raise ModelFileError(f"ONNX Runtime cannot load {path} ({error}); {CURE}") from error
-    return tuple(OnnxRuntimeSession(network, session) for _ in range(count))
+    return OnnxRuntimeSession(network, session)
 
 
 def _check_shapes(network: Network, session: Any) -> None:

@@ -81,33 +81,13 @@ def open_session(
         ModelFileError: the model is unknown, missing or damaged.
         AvatarError: the backend, the precision or the number of threads is not one we have.
     """
-    return open_sessions(name, store, 1, backend, threads, precision)[0]
-
-
-def open_sessions(
-    name: str,
-    store: ModelStore,
-    count: int,
-    backend: str = "auto",
-    threads: int = 1,
-    precision: str = "auto",
-) -> tuple[Session, ...]:
-    """Load a network once for several threads: the sessions share weights, not pictures.
-
-    Args:
-        name: as in the catalogue.
-        store: where set-up put the networks.
-        count: how many sessions, each of which may run while the others do.
-        backend: as for :func:`open_session`, as are the rest.
-        threads: how many one call may use.
-        precision: of the arithmetic.
-    """
     network = find_network(name)
-    if not 1 <= threads * count <= MAX_THREADS:
-        raise AvatarError(f"expected 1 to {MAX_THREADS} inference threads, found {threads * count}")
+    if not 1 <= threads <= MAX_THREADS:
+        raise AvatarError(f"expected 1 to {MAX_THREADS} inference threads, found {threads}")
     opener = import_module(_MODULES[choose_backend(backend)])
-    sessions = opener.open_network(network, store, threads, choose_precision(precision), count)
-    return cast("tuple[Session, ...]", sessions)
+    return cast(
+        "Session", opener.open_network(network, store, threads, choose_precision(precision))
+    )
 
 
 def choose_backend(asked: str = "auto") -> BackendName:

@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from engine.inference.session import Session, open_session, open_sessions
+from engine.inference.session import Session, open_session
 from engine.inference.store import ModelStore
 from engine.types import F32
 
 LOADERS = 2
-PRELOADED: tuple[tuple[str, int], ...] = (
-    ("pose_landmarks", 1),
-    ("hand_landmarks", 2),
-    ("pose_detection", 1),
-    ("face_attention", 1),
-    ("face_detection", 1),
-    ("palm_detection", 1),
+PRELOADED = (
+    "pose_landmarks",
+    "hand_landmarks",
+    "hand_landmarks",
+    "pose_detection",
+    "face_attention",
+    "face_detection",
+    "palm_detection",
 )
-"""What nearly every run needs, the first needed first, and how many sessions of each."""
+"""What nearly every run needs, the first needed first; each hand has a session of its own."""
 
 
 class SharedSession:
@@ -57,7 +58,7 @@ class Networks:
         self._backend = backend
         self._backends: dict[str, str] = {}
         self._shared: dict[str, SharedSession] = {}
-        self._loading: dict[str, Future[list[Session]]] = {}
+        self._loading: dict[str, list[Future[Session]]] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -65,8 +66,9 @@ class Networks:
         """Load what every run needs on threads of its own while the block does other things."""
         pool = ThreadPoolExecutor(LOADERS, "load networks")
         try:
-            for name, count in PRELOADED:
-                self._loading[name] = pool.submit(self._load, name, count)
+            for name in PRELOADED:
+                session = pool.submit(open_session, name, self._store, self._backend)
+                self._loading.setdefault(name, []).append(session)
             yield
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -80,17 +82,15 @@ class Networks:
         Raises:
             ModelFileError: the model is missing or damaged.
         """
-        loading = self._loading.get(name)
         with self._lock:
-            ready = loading.result() if loading is not None and not loading.cancelled() else []
-            session = ready.pop() if ready else None
-        if session is None:
+            loading = self._loading.get(name)
+            preloaded = loading.pop() if loading else None
+        if preloaded is not None and not preloaded.cancelled():
+            session = preloaded.result()
+        else:
             session = open_session(name, self._store, self._backend)
         self._backends[name] = session.backend
         return session
-
-    def _load(self, name: str, count: int) -> list[Session]:
-        return list(open_sessions(name, self._store, count, self._backend))
 
     def shared(self, name: str) -> SharedSession:
         """The one session of this name, opened when first called."""
