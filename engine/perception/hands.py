@@ -100,7 +100,10 @@ class HandTracker:
         """
         if not is_picture(image):
             return None
-        reading = self._follow(image, pose, other) or self._search(image, pose, other)
+        # Never both: a hand that was just lost is found more often with the next frame's wrist
+        # than with the last one's, and no frame pays for two runs of the network.
+        look = self._search if self._region is None else self._follow
+        reading = look(image, pose, other)
         if reading is None:
             self._lose()
             return None
@@ -111,8 +114,7 @@ class HandTracker:
         self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None
     ) -> _Reading | None:
         """Look where the hand was."""
-        if self._region is None:
-            return None
+        assert self._region is not None
         reading = self._read(image, self._region, KEPT)
         if reading is None:
             return None
