@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
+
+from engine.small_matrices import quaternion_of
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
@@ -63,26 +66,16 @@ def to_matrix(q: Floats) -> Floats:
 
 def from_matrix(matrix: Floats) -> Floats:
     """Unit quaternions of rotation matrices (..., 3, 3), with w >= 0 (Shepperd's method)."""
-    m = np.moveaxis(matrix, (-2, -1), (0, 1))
-    trace = m[0, 0] + m[1, 1] + m[2, 2]
-    # Four times each squared component; the largest one divides, so nothing cancels.
-    squares = np.stack(
-        [
-            1 + 2 * m[0, 0] - trace,
-            1 + 2 * m[1, 1] - trace,
-            1 + 2 * m[2, 2] - trace,
-            1 + trace,
-        ],
-        axis=-1,
-    )
-    x, y, z, w = np.moveaxis(squares, -1, 0)
-    xy, xz, yz = m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1]
-    xw, yw, zw = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
-    rows = [[x, xy, xz, xw], [xy, y, yz, yw], [xz, yz, z, zw], [xw, yw, zw, w]]
-    outer = np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-    largest = np.argmax(squares, axis=-1)[..., None, None]
-    q = normalize(np.take_along_axis(outer, largest, axis=-2)[..., 0, :])
-    return np.where(q[..., 3:] < 0, -q, q)
+    flat = np.ascontiguousarray(matrix, np.float64).reshape(-1, 3, 3)
+    out = np.empty((len(flat), 4))
+    _quaternions_of(flat, out)
+    return out.reshape(*matrix.shape[:-2], 4).astype(matrix.dtype, copy=False)
+
+
+@njit(cache=True, nogil=True)
+def _quaternions_of(matrices: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for i in range(len(matrices)):
+        quaternion_of(matrices[i], out[i])
 
 
 def from_rotation_vector(rotation: Floats) -> Floats:

@@ -54,6 +54,33 @@ def transform(matrix: F64, x: F64, out: F64) -> None:
 
 
 @njit(cache=True, nogil=True)
+def quaternion_of(m: F64, q: F64) -> None:
+    """Unit quaternion (4,) xyzw of a rotation (3, 3), w >= 0.
+
+    Shepperd's method: divide by the largest component, so that nothing cancels.
+    """
+    trace = m[0, 0] + m[1, 1] + m[2, 2]
+    largest, best = 3, trace
+    for i in range(3):
+        if m[i, i] > best:
+            largest, best = i, m[i, i]
+    if largest == 3:
+        q[0], q[1], q[2] = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
+        q[3] = 1.0 + trace
+    else:
+        i, j, k = largest, (largest + 1) % 3, (largest + 2) % 3
+        q[i] = 1.0 + 2.0 * m[i, i] - trace
+        q[j] = m[i, j] + m[j, i]
+        q[k] = m[i, k] + m[k, i]
+        q[3] = m[k, j] - m[j, k]
+    scale = 1.0 / np.sqrt(q[0] ** 2 + q[1] ** 2 + q[2] ** 2 + q[3] ** 2)
+    if q[3] < 0.0:
+        scale = -scale
+    for i in range(4):
+        q[i] *= scale
+
+
+@njit(cache=True, nogil=True)
 def solve_cholesky(hessian: F64, damping: float, factor: F64, gradient: F64, step: F64) -> bool:
     """Solve ``(H + damping diag(H)) step = -gradient``; False when not positive definite.
 

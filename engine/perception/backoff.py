@@ -10,10 +10,9 @@ class Backoff:
     ``longest`` frames.
     """
 
-    def __init__(self, longest: int = 10) -> None:
-        self._longest = longest
-        self._wait = 0
-        self._pause = 1
+    def __init__(self, longest: int = 10, first: int = 1) -> None:
+        self._longest, self._first = longest, first
+        self._wait, self._pause = 0, first
 
     def due(self) -> bool:
         """Whether to search in this frame; counts the frame."""
@@ -29,5 +28,4 @@ class Backoff:
 
     def reset(self) -> None:
         """Somebody is there: the next loss is searched for at once."""
-        self._wait = 0
-        self._pause = 1
+        self._wait, self._pause = 0, self._first

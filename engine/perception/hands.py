@@ -75,7 +75,7 @@ class HandTracker:
         self._detector = Detector(networks, PALM)
         self._filters = (LandmarkFilter(HAND), LandmarkFilter(WORLD)) if smooth else None
         self._wrist_backoff = Backoff(longest=3)
-        self._palm_backoff = Backoff(longest=12)
+        self._palm_backoff = Backoff(first=4, longest=12)
         self._region: Region | None = None
         self._own_side = 0.5
 
