@@ -22,7 +22,7 @@ from engine.face.landmark_features import lateral_displacements, view_angles, vi
 from engine.face.neutral import NeutralFace
 from engine.face.response import LandmarkResponse
 from engine.face.smoothing import ExpressionFilter, HeadFilter
-from engine.types import F32, F64, Camera, FaceLandmarks
+from engine.types import ARKIT_NAMES, F32, F64, Camera, FaceLandmarks
 
 DEFAULT_INTERVAL_S = 1.0 / 30.0
 LONGEST_INTERVAL_S = 0.5
@@ -30,6 +30,8 @@ RELAX_SECONDS = 0.3
 FORGET_SECONDS = 1.5
 """A face away for longer is fitted from scratch, though still taken for the same person."""
 EYES = (468, 473)
+LIKE_SHAPES = np.array([not name.startswith(("eyeBlink", "eyeLook")) for name in ARKIT_NAMES])
+"""Actions that a stranger's features may be mistaken for: low brows, a long upper lip."""
 LARGEST_JUMP = 0.04
 """Pose residual, as a share of the face's width, above which the fit starts cold."""
 RESIDUAL_SCALE = 0.05
@@ -197,6 +199,7 @@ class FaceFitter:
         features = seen - self._response.neutral_features(yaw, pitch)
         fit = self._solver.solve(features, yaw, self._neutral.caution)
         expression = close_lids(fit.expression, self._neutral.landmarks_m, displaced)
+        expression[LIKE_SHAPES] *= self._neutral.trust
         self._neutral.learn(features, displaced, fit, yaw, seconds)
         return expression
 

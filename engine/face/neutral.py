@@ -24,6 +24,9 @@ LONGEST_WARM_UP = 120
 """and frames after which it ends in any case."""
 PRIOR_FRAMES = 1.0
 """How many frames the model's own face counts for in that average."""
+FIRST_TRUST = 0.3
+"""Share of the first frame's actions that is shown: much of what they explain is shape."""
+TRUST_FRAMES = 45
 CAUTION = 1.5
 """How much more evidence the first frames' actions need than later ones'."""
 TAKEN_AT_MOST = 0.35
@@ -66,6 +69,12 @@ class NeutralFace:
     def caution(self) -> float:
         """From ``CAUTION`` at the first frame to 1 after the warm-up."""
         return max(1.0, CAUTION - (CAUTION - 1.0) * self._rested / WARM_UP)
+
+    @property
+    def trust(self) -> float:
+        """In (0, 1]: what share of the actions to believe, 1 once the face is known."""
+        known = min(1.0, max(self._rested / WARM_UP, self._frames / TRUST_FRAMES))
+        return FIRST_TRUST + (1.0 - FIRST_TRUST) * known
 
     def learn(
         self, features: F32, displaced_m: F64, fit: ExpressionFit, yaw: float, seconds: float
