@@ -108,7 +108,7 @@ def _shoe(foot: F32, height: F32, look: Look) -> None:
     """Only where the rectangle is low on the body: a finger reaches into it."""
     low = height < 0.3
     blend(foot, look.shoes, low)
-    blend(foot, (190, 186, 178), smoothstep(0.022, 0.016, height))
+    blend(foot, (44, 36, 32), smoothstep(0.022, 0.016, height))
     blend(foot, np.asarray(look.trousers, np.float32), smoothstep(0.085, 0.09, height) * low)
 
 

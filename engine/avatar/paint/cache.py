@@ -13,10 +13,8 @@ from engine.avatar.paint.texture import paint_texture
 from engine.avatar.topology import FusedAvatar
 from engine.types import U8
 
-PAINT_VERSION = 4
+PAINT_VERSION = 5
 """Changes whenever the painters paint something else."""
-
-
 MOST_KEPT = 12
 """Paintings on disk, 12 MB each; the oldest go first."""
 
