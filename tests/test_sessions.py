@@ -14,6 +14,7 @@ from engine.errors import AvatarError, ModelFileError
 from engine.inference.catalog import NETWORKS
 from engine.inference.session import choose_backend, open_session
 from engine.inference.store import MANIFEST, ModelStore
+from engine.perception.networks import Networks
 
 NAME = "face_landmarks"
 NETWORK = NETWORKS[NAME]
@@ -126,6 +127,23 @@ def test_a_store_that_cannot_be_written_still_serves(
     monkeypatch.setattr("engine.inference.compiled.write_atomically", refuse)
     assert open_session(NAME, own_store, "openvino").name == NAME
     assert not list((own_store.folder / "compiled").glob("*"))
+
+
+@pytest.mark.parametrize("name", ["face_detection", "palm_detection", "pose_detection"])
+def test_a_damaged_detector_is_known_at_the_start(
+    model_cache: ModelStore, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Detectors are first used when somebody is searched for, which may be in mid-run."""
+
+    def load(wanted: str, *_store_and_backend: object) -> object:
+        if wanted == name:
+            raise ModelFileError("damaged")
+        return object()
+
+    monkeypatch.setattr("engine.perception.networks.open_session", load)
+    loading = Networks(model_cache)
+    with pytest.raises(ModelFileError, match="damaged"), loading.preload():
+        loading.shared(name)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"iris.onnx": 3}', '{"iris.onnx": {}}'])

@@ -63,13 +63,22 @@ class Networks:
 
     @contextmanager
     def preload(self) -> Iterator[None]:
-        """Load what every run needs on threads of its own while the block does other things."""
+        """Load what every run needs on threads of its own while the block does other things.
+
+        Raises:
+            ModelFileError: a model is missing or damaged, one that is first used later included.
+        """
         pool = ThreadPoolExecutor(LOADERS, "load networks")
         try:
-            for name in PRELOADED:
-                session = pool.submit(open_session, name, self._store, self._backend)
+            sessions = [
+                pool.submit(open_session, name, self._store, self._backend) for name in PRELOADED
+            ]
+            for name, session in zip(PRELOADED, sessions, strict=True):
                 self._loading.setdefault(name, []).append(session)
             yield
+            # Nobody asks for a detector before its first search: its error would end a run.
+            for session in sessions:
+                session.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
