@@ -16,6 +16,8 @@ import pytest
 from engine.errors import SourceError
 from engine.sources import open_source
 from engine.sources.picture import PictureSource, camera_motion
+from engine.sources.repeated import Repeated
+from engine.sources.sequence import Chained
 from engine.sources.video import VideoSource
 from engine.sources.webcam import WebcamSource
 
@@ -249,6 +251,47 @@ def test_paced_pictures_come_in_real_time() -> None:
     frames = list(PictureSource(picture(), frames=7, paced=True))
     assert time.monotonic() - start >= 6 / 30.0
     assert frames[-1].captured_at_ns - frames[0].captured_at_ns >= 0.19e9
+
+
+def test_a_repeated_source_never_turns_the_clock_back() -> None:
+    """Filters and predictors divide by the time between frames."""
+    opened = []
+
+    def portrait() -> PictureSource:
+        opened.append(PictureSource(picture(), frames=60))
+        return opened[-1]
+
+    with Repeated(portrait, 150) as source:
+        frames = list(source)
+    assert [frame.index for frame in frames] == list(range(150))
+    gaps = np.diff([frame.captured_at_ns for frame in frames])
+    assert gaps == pytest.approx(1e9 / 30, abs=2)
+    assert len(opened) == 3
+
+
+def test_chained_sources_never_turn_the_clock_back() -> None:
+    openers = [lambda: PictureSource(picture(), frames=30)] * 2
+    frames = list(Chained(openers))
+    assert [frame.index for frame in frames] == list(range(60))
+    assert np.diff([frame.captured_at_ns for frame in frames]).min() > 0
+
+
+def test_live_frames_keep_the_time_at_which_they_were_taken() -> None:
+    """Latency is measured from it."""
+    with Repeated(lambda: PictureSource(picture(), frames=2, paced=True), 4) as source:
+        for frame in source:
+            assert 0 <= time.monotonic_ns() - frame.captured_at_ns < 20e6
+
+
+def test_a_source_repeats_no_more_often_than_it_must() -> None:
+    opened = []
+
+    def once() -> PictureSource:
+        opened.append(1)
+        return PictureSource(picture(), frames=5)
+
+    assert len(list(Repeated(once, 10))) == 10
+    assert len(opened) == 2
 
 
 def test_real_clips_play(shared_data: Path) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from itertools import islice
 from types import TracebackType
 
 from engine.errors import SourceError
 from engine.sources.source import Source
+from engine.sources.timeline import Timeline
 from engine.types import Frame
 
 FOR_EVER = 10**15
 
 
 class Repeated:
-    """Opens the same source again and again; indices go on counting."""
+    """Opens the same source again and again; indices and the clock go on."""
 
     def __init__(self, open_again: Callable[[], Source], frames: int) -> None:
         self._open_again = open_again
@@ -40,15 +41,12 @@ class Repeated:
         self._source.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        count = 0
-        while count < self._frames:
-            before = count
-            for frame in self._source:
-                yield replace(frame, index=count)
-                count += 1
-                if count == self._frames:
-                    return
-            if count == before:
+        timeline = Timeline()
+        while timeline.count < self._frames:
+            before = timeline.count
+            if before > 0:
+                self._source.close()
+                self._source = self._open_again()
+            yield from islice(timeline.play(self._source), self._frames - before)
+            if timeline.count == before:
                 raise SourceError("the source has no frames")
-            self._source.close()
-            self._source = self._open_again()

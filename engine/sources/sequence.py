@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 from engine.errors import SourceError
 from engine.sources.opening import open_source
 from engine.sources.source import Closing, Source
+from engine.sources.timeline import Timeline
 from engine.types import Frame
 
 Opener: TypeAlias = Callable[[], Source]
@@ -17,7 +17,7 @@ PERFORMER_FRAMES = 360
 
 
 class Chained(Closing):
-    """Opens each source when the one before has ended; indices go on counting."""
+    """Opens each source when the one before has ended; indices and the clock go on."""
 
     def __init__(self, openers: Sequence[Opener]) -> None:
         """Open the first one, which gives the nominal size and rate.
@@ -36,11 +36,9 @@ class Chained(Closing):
         self._source.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        index = 0
+        timeline = Timeline()
         while True:
-            for frame in self._source:
-                yield replace(frame, index=index)
-                index += 1
+            yield from timeline.play(self._source)
             self._source.close()
             if not self._later:
                 return
