@@ -104,20 +104,6 @@ class AvatarReceiver:
         """Ask for the server's clock, and show that we are here; due every second."""
         self._say(Ping(self._clock_ns() // 1000))
 
-    def send_statistics(self) -> None:
-        """Tell the server how its packets arrive."""
-        motion = self.motion
-        self._say(
-            Statistics(
-                {
-                    "received": float(motion.received),
-                    "lost": float(motion.lost),
-                    "recovered": float(motion.recovered),
-                    "late": float(motion.late),
-                }
-            )
-        )
-
     def _packet(self, packet: bytes) -> None:
         offset = self.clock_offset_us
         if offset is None:

@@ -166,7 +166,6 @@ class AvatarClient:
                 if silent_s > (SILENCE_S if receiver.heard else CONNECT_TIMEOUT_S):
                     raise PeerError(f"the server has been silent for {silent_s:.0f} s")
                 receiver.ping()
-                receiver.send_statistics()
                 transport.check_memory()
         finally:
             ended.cancel()

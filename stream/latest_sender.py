@@ -13,8 +13,6 @@ class LatestSender:
         self._transport = transport
         self._channel = channel
         self._waiting: list[bytes] | None = None
-        self.dropped = 0
-        """Frames that a newer one replaced."""
 
     @property
     def ready(self) -> bool:
@@ -24,7 +22,6 @@ class LatestSender:
     def offer(self, *messages: bytes) -> None:
         """Send one frame's messages now, or once the frame before is on its way."""
         if not self.ready:
-            self.dropped += self._waiting is not None
             self._waiting = list(messages)
             return
         self._waiting = None

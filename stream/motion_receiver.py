@@ -41,12 +41,6 @@ class MotionStatistics:
         total = self.received + self.lost
         return self.received / total if total else 1.0
 
-    @property
-    def frames_delivered(self) -> float:
-        """Share of frames that came, by their own packet or by the next."""
-        total = self.received + self.lost
-        return (self.received + self.recovered) / total if total else 1.0
-
 
 class MotionReceiver:
     """Decodes packets and hands on frames in order, each at most once."""

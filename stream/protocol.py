@@ -221,7 +221,7 @@ class Pong(_Message, frozen=True, tag="pong"):
 
 
 class Statistics(_Message, frozen=True, tag="statistics"):
-    """Named figures for an overlay; from the server: fps, latency; from a watcher: losses."""
+    """Named figures of the server, for a watcher's overlay; it ignores a watcher's."""
 
     values: Annotated[dict[Annotated[str, Meta(max_length=40)], float], Meta(max_length=32)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -15,7 +16,7 @@ from aiortc.mediastreams import MediaStreamError
 from av import VideoFrame
 
 from engine.errors import PeerError, SourceError
-from engine.sources.source import SHORTEST_SIDE, fitted_size
+from engine.sources.source import LONGEST_SIDE, SHORTEST_SIDE, fitted_size
 from engine.types import U8, Frame
 
 FIRST_FRAME_TIMEOUT_S = 15.0
@@ -38,18 +39,13 @@ class PublishedCamera:
         self._slot: queue.Queue[Frame] = queue.Queue(1)
         self._closed = threading.Event()
         self._index = 0
-        self.dropped = 0
-        """Frames that came while the engine was busy."""
 
     def put(self, image: U8, captured_at_ns: int) -> None:
         """Offer the newest picture; an older one that nobody took is dropped."""
         frame = Frame(image, captured_at_ns, self._index)
         self._index += 1
-        try:
+        with contextlib.suppress(queue.Empty):
             self._slot.get_nowait()
-            self.dropped += 1
-        except queue.Empty:
-            pass
         self._slot.put_nowait(frame)
 
     @property
@@ -183,9 +179,10 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> U8:
 
 
 def _check_size(frame: VideoFrame) -> None:
-    shortest, pixels = min(frame.width, frame.height), frame.width * frame.height
-    if shortest < SHORTEST_SIDE or pixels > MAX_PIXELS:
+    """Of the picture as the engine gets it: a long, narrow one is scaled down to a thread."""
+    width, height = frame.width, frame.height
+    if width * height > MAX_PIXELS or min(fitted_size(width, height)) < SHORTEST_SIDE:
         raise PeerError(
-            f"the camera's picture is {frame.width}x{frame.height}; it needs {SHORTEST_SIDE} "
-            f"pixels a side and at most {MAX_PIXELS}"
+            f"the camera's picture is {width}x{height}; it needs {SHORTEST_SIDE} pixels a side "
+            f"when it is scaled to {LONGEST_SIDE}, and at most {MAX_PIXELS} in all"
         )

@@ -91,7 +91,8 @@ class RtcTransport:
     def check_memory(self) -> None:
         """Raise PeerError where a peer piles up pieces of messages that it never completes.
 
-        aiortc advertises a receive window of 1 MiB and does not enforce it.
+        aiortc advertises a receive window of 1 MiB and does not enforce it. The attribute is
+        aiortc's own: where a later version renames it, nothing is checked and our test fails.
         """
         sctp = self._connection.sctp
         if sctp is not None and getattr(sctp, "_advertised_rwnd", 1) <= 0:

@@ -32,6 +32,8 @@ SILENCE_S = 10.0
 """A watcher pings every second; after this long without a word it has gone."""
 MESSAGES_PER_S = 1000
 """A watcher has little to say, most of it while an avatar is on its way; more is a flood."""
+MAX_UNSENT_BYTES = 64 * 1024
+"""Of answers on the control channel: a watcher that asks and does not read is ended."""
 AGENT = "sars"
 
 
@@ -57,8 +59,6 @@ class Watcher:
         self.greeted = False
         """Whether the watcher's hello has come: nothing is sent before."""
         self.wants_mesh = False
-        self.reported: dict[str, float] = {}
-        """The watcher's own statistics, as it last sent them."""
         self.on_greeted: Callable[[Watcher], None] = lambda _: None
         """Called once the hello has come, to send avatar and last state."""
         transport.start(self)
@@ -126,9 +126,7 @@ class Watcher:
                 self._say(Pong(message.sent_at_us, self._clock_ns() // 1000))
             case Progress():
                 self._avatars.progress(message.received)
-            case Statistics():
-                self.reported = message.values
-            case Pong():
+            case Statistics() | Pong():
                 pass
             case _:
                 raise PeerError(f"a watcher may not send {type(message).__name__.lower()!r}")
@@ -158,4 +156,6 @@ class Watcher:
             raise PeerError(f"the watcher sent more than {MESSAGES_PER_S} messages a second")
 
     def _say(self, message: ControlMessage) -> None:
+        if self._transport.buffered(CONTROL) > MAX_UNSENT_BYTES:
+            self._transport.fail("the watcher does not take the answers to what it asks")
         self._transport.send(CONTROL, encode_control(message))

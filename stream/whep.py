@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from aiortc import RTCPeerConnection
+
 from engine.errors import PeerError
 from stream.broadcast import Broadcast
 from stream.peers import Peers
@@ -39,8 +41,7 @@ class Whep:
             connection = new_connection(self._ice_servers)
             try:
                 await accept_offer(connection, offer)
-                if connection.sctp is None:
-                    raise UnsupportedOfferError("to watch, offer data channels (m=application)")
+                _check_offer(connection)
                 transport = RtcTransport(connection)
                 watcher = Watcher(transport)
                 sdp = await answer(connection)
@@ -76,3 +77,9 @@ class Whep:
         finally:
             self._broadcast.discard(watcher)
             del self._live[transport]
+
+
+def _check_offer(connection: RTCPeerConnection) -> None:
+    """Data channels and nothing else: aiortc would decode audio and video that nobody reads."""
+    if connection.sctp is None or connection.getTransceivers():
+        raise UnsupportedOfferError("to watch, offer data channels alone (m=application)")

@@ -63,7 +63,9 @@ class Whip:
 
 
 def _video_track(connection: RTCPeerConnection) -> MediaStreamTrack:
-    """The first video that the peer sends; everything else is answered with inactive."""
+    """The first video that the peer sends; other audio and video is answered with inactive."""
+    if connection.sctp is not None:
+        raise UnsupportedOfferError("to publish, offer no data channels (m=application)")
     video = [t for t in connection.getTransceivers() if t.kind == "video"]
     track = video[0].receiver.track if video else None
     if track is None:

@@ -15,6 +15,7 @@ import aiohttp
 import numpy as np
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from aiortc.rtcsctptransport import SCTP_DATA_LAST_FRAG, DataChunk
 from av import VideoFrame
 from states import moving_states, rest_state, sheet
 from yarl import URL
@@ -188,6 +189,24 @@ async def test_garbage_ends_one_watcher_and_the_others_stay(caplog) -> None:
     assert "Traceback" not in caplog.text
 
 
+async def test_pieces_of_an_endless_message_end_their_sender(caplog) -> None:
+    """aiortc keeps them all: without the check a watcher fills the server's memory."""
+    caplog.set_level(logging.INFO, "stream")
+    async with serving() as (url, _), peer(url) as bad:
+        sctp = bad._connection.sctp
+        send_chunk = sctp._send_chunk
+
+        async def send_unfinished(chunk) -> None:
+            if isinstance(chunk, DataChunk):
+                chunk.flags &= ~SCTP_DATA_LAST_FRAG
+            await send_chunk(chunk)
+
+        sctp._send_chunk = send_unfinished
+        for _ in range(5):
+            bad._channels["control"].send(b"x" * (1 << 18))
+        await until(lambda: "without completing a message" in caplog.text)
+
+
 async def test_a_watcher_that_vanishes_is_cleared_away(monkeypatch, caplog) -> None:
     caplog.set_level(logging.INFO, "stream")
     monkeypatch.setattr("stream.watcher.SILENCE_S", 0.5)
@@ -295,6 +314,15 @@ async def test_the_newest_camera_replaces_the_one_before() -> None:
         await second_connection.close()
 
 
+async def test_a_camera_too_narrow_for_the_engine_is_refused(caplog) -> None:
+    """1600 pixels wide it would reach the networks 26 pixels high."""
+    caplog.set_level(logging.INFO, "stream")
+    async with serving() as (url, _):
+        connection, _ = await publish(url, Picture(1600, 32))
+        await until(lambda: "camera's picture is 1600x32" in caplog.text)
+        await connection.close()
+
+
 async def test_a_camera_that_vanishes_ends_its_source(monkeypatch) -> None:
     async with serving() as (url, server):
         connection, _ = await publish(url, Picture())
@@ -332,16 +360,27 @@ async def test_bad_requests_have_a_status_and_a_line(method, path, headers, body
         assert len(text) < 400
 
 
-async def test_an_offer_for_something_else_is_unprocessable() -> None:
+@pytest.mark.parametrize(
+    ("path", "data", "video"),
+    [
+        ("/whep", False, "recvonly"),
+        ("/whep", True, "sendonly"),
+        ("/whip", True, None),
+        ("/whip", True, "sendonly"),
+    ],
+)
+async def test_an_offer_for_something_else_is_unprocessable(path, data, video) -> None:
+    """A watcher's video would be decoded for nobody, a camera's channels read by nobody."""
     async with serving() as (url, _), aiohttp.ClientSession() as http:
-        video, data = new_connection(), new_connection()
-        video.addTransceiver("video", direction="recvonly")
-        data.createDataChannel("x")
-        for path, connection in (("/whep", video), ("/whip", data)):
-            offer = await connection.createOffer()
-            async with http.post(url + path, data=offer.sdp, headers=SDP) as response:
-                assert response.status == 422
-            await connection.close()
+        connection = new_connection()
+        if data:
+            connection.createDataChannel("x")
+        if video is not None:
+            connection.addTransceiver("video", direction=video)
+        offer = await connection.createOffer()
+        async with http.post(url + path, data=offer.sdp, headers=SDP) as response:
+            assert response.status == 422
+        await connection.close()
 
 
 async def test_a_full_server_says_when_to_come_back() -> None:

@@ -83,7 +83,6 @@ async def test_a_lost_packet_loses_no_frame() -> None:
     statistics = pair.receiver.motion.statistics()
     assert (statistics.received, statistics.lost, statistics.recovered) == (30, 10, 10)
     assert statistics.delivered == pytest.approx(0.75)
-    assert statistics.frames_delivered == 1.0
 
 
 async def test_a_slow_network_gets_the_newest_frame_and_a_queue_of_one() -> None:
@@ -149,6 +148,17 @@ async def test_a_flood_is_ended() -> None:
         pair.link.right.send(CONTROL, encode_control(Ping(0)))
     pair.link.deliver()
     assert "messages a second" in (pair.link.left.reason or "")
+
+
+async def test_a_watcher_that_asks_and_never_reads_is_ended() -> None:
+    pair = Pair()
+    pair.greet()
+    ping = encode_control(Ping(0))
+    while pair.link.left.reason is None:
+        assert pair.link.left.buffered(CONTROL) < 100_000
+        pair.clock.ns += 10**7
+        pair.watcher.received(CONTROL, ping)
+    assert "does not take the answers" in pair.link.left.reason
 
 
 async def test_a_silent_watcher_is_noticed() -> None:
