@@ -283,16 +283,15 @@ def bench_engine_command(
 ) -> None:
     """Frames per second and milliseconds per stage, as fast as it goes, nothing dropped."""
     from benchmarks.engine import bench_engine
-    from benchmarks.peer import compared
+    from benchmarks.peer import bench_beside_peer
     from benchmarks.report import print_table, write_json
     from engine.engine import EngineOptions
 
     options = EngineOptions(backend=backend, semantics=semantics)
-
-    def measure() -> dict[str, Any]:
-        return run_async(bench_engine(source, frames, options))
-
-    numbers = compared(measure, options.store, Path(source), frames) if peer else measure()
+    if peer:
+        numbers = bench_beside_peer(source, frames, options)
+    else:
+        numbers = run_async(bench_engine(source, frames, options))
     print_table(f"engine on {source}", numbers)
     if json is not None:
         write_json(json, numbers)

@@ -6,20 +6,18 @@ the machine's one monotonic clock, so a frame's age when it is drawn needs no sy
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from engine.errors import PeerError
+from benchmarks.child import last_line, sars_command, sars_numbers
+from engine.errors import AvatarError, PeerError
 
 START_TIMEOUT_S = 60.0
 
@@ -36,33 +34,28 @@ def bench_live(spec: str, seconds: float, extra: tuple[str, ...] = ()) -> dict[s
         ``capture_to_draw_ms{p50,p95,p99} mbit_per_s frame_bytes{p50,max} delivered`` and more.
 
     Raises:
-        PeerError: the server or the viewer failed; its own one-line reason is repeated.
+        AvatarError: the server or the viewer failed; its own one-line reason is repeated.
     """
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "viewer.json"
-        with _server(spec, port, extra):
-            _wait_until_up(url)
-            _run(["view", url, "--headless", "--seconds", str(seconds), "--json", str(report)])
-        numbers: dict[str, Any] = json.loads(report.read_text())
-        return numbers
-
-
-def _command(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "sars", *arguments]
+    with _server(spec, port, extra) as process:
+        _wait_until_up(url, process)
+        return sars_numbers(["view", url, "--headless", "--seconds", str(seconds)])
 
 
 @contextmanager
-def _server(spec: str, port: int, extra: tuple[str, ...]) -> Iterator[None]:
+def _server(spec: str, port: int, extra: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
+    """A serving child. Whatever goes wrong in the block, a server that fell over is the reason."""
     arguments = ["serve", "--source", spec, "--loop", "--port", str(port), *extra]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(_command(arguments), stdout=log, stderr=log)
+        process = subprocess.Popen(sars_command(arguments), stdout=log, stderr=log, text=True)
         try:
-            yield
-            if process.poll() is not None:
-                log.seek(0)
-                raise PeerError(f"the server stopped early: {_last_line(log.read())}")
+            yield process
+        except AvatarError as error:
+            if process.poll() is None:
+                raise
+            log.seek(0)
+            raise PeerError(f"the server stopped: {last_line(log.read())}") from error
         finally:
             process.terminate()
             try:
@@ -71,26 +64,15 @@ def _server(spec: str, port: int, extra: tuple[str, ...]) -> Iterator[None]:
                 process.kill()
 
 
-def _run(arguments: list[str]) -> None:
-    done = subprocess.run(_command(arguments), capture_output=True, text=True)
-    if done.returncode != 0:
-        raise PeerError(f"the viewer failed: {_last_line(done.stderr or done.stdout)}")
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "it gave no reason"
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_until_up(url: str) -> None:
+def _wait_until_up(url: str, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(url, timeout=2.0):
                 return

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.child import last_line, sars_numbers
+from engine.engine import EngineOptions
 from engine.errors import SetupError, SourceError
 from engine.inference.store import ModelStore
 
@@ -33,8 +34,7 @@ def peer_python(store: ModelStore) -> Path:
         [str(python), "-m", "pip", "install", "-q", REQUIREMENT], capture_output=True, text=True
     )
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise SetupError(f"cannot install the peer {REQUIREMENT}: {reason}")
+        raise SetupError(f"cannot install the peer {REQUIREMENT}: {last_line(done.stderr)}")
     (folder / "complete").touch()
     return python
 
@@ -52,28 +52,34 @@ def peer_fps(store: ModelStore, video: Path, frames: int) -> float:
         timeout=LONGEST_S,
     )
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise SourceError(f"the peer failed on {video}: {reason}")
+        raise SourceError(f"the peer failed on {video}: {last_line(done.stderr)}")
     return float(json.loads(done.stdout.strip().splitlines()[-1])["fps"])
 
 
-def compared(
-    measure: Callable[[], dict[str, Any]], store: ModelStore, video: Path, frames: int
-) -> dict[str, Any]:
+def bench_beside_peer(spec: str, frames: int, options: EngineOptions) -> dict[str, Any]:
     """Run the peer, the engine, and the peer again, so that a machine that slows down shows.
 
+    Each runs in a process of its own: the engine's start-up and memory are not the peer's.
+
     Args:
-        measure: runs the engine and returns numbers with ``fps``.
-        store: where the peer's environment is kept.
-        video: what both look at.
+        spec: the video that both look at.
         frames: how many.
+        options: how the engine is put together.
 
     Returns:
-        The engine's numbers with ``peer{before_fps, after_fps}`` and ``ratio`` to the faster one.
+        ``sars bench engine``'s numbers with ``peer{before_fps, after_fps}`` and ``ratio`` to the
+        faster one.
+
+    Raises:
+        SetupError: the peer's environment cannot be made.
+        AvatarError: one of them failed; its own one-line reason is repeated.
     """
-    before = peer_fps(store, video, frames)
-    numbers = measure()
-    after = peer_fps(store, video, frames)
+    arguments = ["bench", "engine", "--source", spec, "--frames", str(frames)]
+    arguments += ["--backend", options.backend]
+    arguments += [] if options.semantics else ["--no-semantics"]
+    before = peer_fps(options.store, Path(spec), frames)
+    numbers = sars_numbers(arguments)
+    after = peer_fps(options.store, Path(spec), frames)
     return numbers | {
         "peer": {"before_fps": round(before, 2), "after_fps": round(after, 2)},
         "ratio": round(numbers["fps"] / max(before, after), 3),
