@@ -27,7 +27,9 @@ from engine.sources.source import Source
 from engine.types import AvatarState, Frame, FusedMesh, Observation
 
 STALL_S = 5.0
-"""A source that gives no picture for this long has stalled."""
+"""A source that gives no picture for this long, and three frames of its own, has stalled."""
+READER_JOIN_S = 2.0
+"""How long a source may take over the picture it is at before it is closed all the same."""
 OBSERVED_AT_ONCE = {Policy.LATEST: 1, Policy.BLOCK: 2}
 """Frames in the hands of the networks. Where none may be lost, the next one fills the core that
 this one's last tracker leaves idle; live, that would make it wait, an older picture."""
@@ -77,14 +79,16 @@ class Pipeline:
         Yields:
             The results in order. They end with the source, or raise its SourceError.
         """
-        frames: Slot[tuple[Frame, float]] = Slot(policy)
+        frames: Slot[tuple[Frame, float | None]] = Slot(policy)
         observing: Slot[asyncio.Task[_Observed]] = Slot(Policy.BLOCK)
         results: Slot[Result] = Slot(policy)
         reader = _Reader(source, frames, asyncio.get_running_loop())
         with ThreadPoolExecutor(1, "reconstruct") as fitting:
             # Not a TaskGroup: it would wrap the receiver's own exceptions in a group.
+            patience_s = STALL_S + 3.0 / source.fps
+            at_once = OBSERVED_AT_ONCE[policy]
             tasks = [
-                asyncio.create_task(self._observe(frames, observing, OBSERVED_AT_ONCE[policy])),
+                asyncio.create_task(self._observe(frames, observing, at_once, patience_s)),
                 asyncio.create_task(self._reconstruct(observing, results, fitting)),
             ]
             reader.start()
@@ -93,15 +97,19 @@ class Pipeline:
             finally:
                 reader.stop()
                 await frames.close()
+                await observing.close()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                # The owner closes the source next, which must not happen under a read.
+                await asyncio.to_thread(reader.join, READER_JOIN_S)
 
     async def _observe(
         self,
-        frames: Slot[tuple[Frame, float]],
+        frames: Slot[tuple[Frame, float | None]],
         observing: Slot[asyncio.Task[_Observed]],
         at_once: int,
+        patience_s: float,
     ) -> None:
         """Stage 1: landmarks. The trackers' state lives in the observer."""
         error: BaseException | None = None
@@ -111,12 +119,16 @@ class Pipeline:
         def finished(task: asyncio.Task[_Observed]) -> None:
             running.discard(task)
             free.release()
+            if not task.cancelled():
+                task.exception()  # of two that failed only the first is waited for
 
         self._observer.reset()
         try:
             while True:
                 await free.acquire()
-                frame, decode_ms = await asyncio.wait_for(anext(frames), STALL_S)
+                # Not wait_for: before Python 3.12 it may swallow a cancellation.
+                async with asyncio.timeout(patience_s):
+                    frame, decode_ms = await anext(frames)
                 task = asyncio.create_task(self._observe_one(frame, decode_ms))
                 running.add(task)
                 task.add_done_callback(finished)
@@ -125,7 +137,7 @@ class Pipeline:
             pass
         except TimeoutError:
             error = SourceError(
-                f"the source has stalled: no picture for {STALL_S:.0f} s; "
+                f"the source has stalled: no picture for {patience_s:.0f} s; "
                 "check the camera's cable or the file, then start again"
             )
         except Exception as cause:
@@ -134,10 +146,11 @@ class Pipeline:
             await observing.close(error)
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _observe_one(self, frame: Frame, decode_ms: float) -> _Observed:
+    async def _observe_one(self, frame: Frame, decode_ms: float | None) -> _Observed:
         taken = time.monotonic_ns()
         observation, stages_ms = await self._observer.observe(frame)
-        stages_ms["decode"] = decode_ms
+        if decode_ms is not None:
+            stages_ms["decode"] = decode_ms
         return _Observed(frame, taken, observation, stages_ms)
 
     async def _reconstruct(
@@ -172,12 +185,16 @@ class Pipeline:
 
 
 class _Reader(threading.Thread):
-    """Iterates the source on a thread of its own, because a camera read blocks."""
+    """Iterates the source on a thread of its own, because a camera read blocks.
+
+    A frame goes on with the milliseconds that reading it took, unless the source is live: then
+    most of them were spent waiting for it.
+    """
 
     def __init__(
         self,
         source: Source,
-        frames: Slot[tuple[Frame, float]],
+        frames: Slot[tuple[Frame, float | None]],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(name="reader", daemon=True)
@@ -203,7 +220,7 @@ class _Reader(threading.Thread):
             frame = next(frames, None)
             if frame is None:
                 return
-            decode_ms = (time.perf_counter() - started) * 1e3
+            decode_ms = None if self._source.live else (time.perf_counter() - started) * 1e3
             if not self._stopped.is_set():
                 self._call(self._frames.put((frame, decode_ms)))
 
