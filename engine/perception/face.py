@@ -1,20 +1,19 @@
 """The face tracker: 478 landmarks with irises.
 
-Where to look, in this order: where the face was; where the body's head is; everywhere.
+Where to look: where the face was; else at the body's head, seen from behind or not; everywhere
+only where no body is tracked, so that the avatar never wears a bystander's face.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
-import numpy as np
+import math
 
 from engine.perception.backoff import Backoff
 from engine.perception.crop import is_picture
 from engine.perception.detection import Detection
 from engine.perception.detector import FACE, Detector
-from engine.perception.face_mesh import AttentionMesh, FaceMesh, IrisMesh
-from engine.perception.landmarks import FACE_POINTS, LEFT_EYE, NOSE, RIGHT_EYE
+from engine.perception.face_mesh import AttentionMesh
+from engine.perception.landmarks import FACE_POINTS, LEFT_EYE, RIGHT_EYE
 from engine.perception.networks import Networks
 from engine.perception.one_euro import FACE as FACE_FILTER
 from engine.perception.one_euro import LandmarkFilter
@@ -26,30 +25,22 @@ STEADY = 0.03
 MESH_SCALE = 1.5
 KEYPOINT_SCALE = 2.0
 HEAD_SCALE = 3.0
-VISIBLE = 0.5
 STRAYED_FRAMES = 5
-"""A face that is away from the body's nose for so long is another person's."""
+"""A face that is away from the body's head for so long is another person's."""
 EYE_CORNERS = (33, 263)
-
-Refinement = Literal["attention", "iris"]
 
 
 class FaceTracker:
     """Follows one face; not for two threads at once."""
 
-    def __init__(
-        self, networks: Networks, *, smooth: bool = False, refinement: Refinement = "attention"
-    ) -> None:
-        """Open the landmark networks; the detector opens when first needed.
+    def __init__(self, networks: Networks, *, smooth: bool = False) -> None:
+        """Open the landmark network; the detector opens when first needed.
 
         Args:
             networks: where sessions come from.
             smooth: filter the landmarks (One-Euro).
-            refinement: the one attention network, or the plain mesh with two iris networks.
         """
-        self._mesh: FaceMesh = (
-            AttentionMesh(networks) if refinement == "attention" else IrisMesh(networks)
-        )
+        self._mesh = AttentionMesh(networks)
         self._detector = Detector(networks, FACE)
         self._filter = LandmarkFilter(FACE_FILTER) if smooth else None
         self._backoff = Backoff()
@@ -76,9 +67,10 @@ class FaceTracker:
         """
         if not is_picture(image):
             return None
-        if self._region is not None and self._is_strange(self._region, pose):
+        head = None if pose is None else _head_region(pose)
+        if self._region is not None and self._is_strange(self._region, head):
             self._lose()
-        found = self._follow(image) or self._search(image, pose)
+        found = self._follow(image) or self._search(image, head)
         if found is None:
             self._lose()
             return None
@@ -89,23 +81,18 @@ class FaceTracker:
     def _follow(self, image: U8) -> FaceLandmarks | None:
         return None if self._region is None else self._read(image, self._region)
 
-    def _search(self, image: U8, pose: PoseLandmarks | None) -> FaceLandmarks | None:
-        """At the body's head, else the largest face of the picture: one search a frame."""
+    def _search(self, image: U8, head: Region | None) -> FaceLandmarks | None:
+        """At the body's head, or the largest face of the picture: one search a frame."""
         self._region = None
-        head = _head_region(pose)
         backoff = self._backoff if head is None else self._head_backoff
         if not backoff.due():
             return None
-        found = self._largest(image, head)
+        faces = self._detector(image, head)
+        region = _largest(faces) if head is None else _nearest(faces, head)
+        found = None if region is None else self._read(image, region)
         if found is None:
             backoff.failed()
         return found
-
-    def _largest(self, image: U8, where: Region | None) -> FaceLandmarks | None:
-        faces = self._detector(image, where)
-        if not faces:
-            return None
-        return self._read(image, _region_of(max(faces, key=lambda face: face.size)))
 
     def _read(self, image: U8, region: Region) -> FaceLandmarks | None:
         if not region.is_readable(image.shape[1], image.shape[0]):
@@ -118,13 +105,10 @@ class FaceTracker:
             points = self._filter(points, region.side / MESH_SCALE)
         return FaceLandmarks(points, presence)
 
-    def _is_strange(self, region: Region, pose: PoseLandmarks | None) -> bool:
-        """Whether the tracked face has long been away from the body's nose."""
-        if pose is None or pose.visibility[NOSE] < VISIBLE:
-            self._strayed = 0
-            return False
-        away = np.hypot(*(pose.points_px[NOSE, :2] - (region.cx, region.cy)))
-        self._strayed = self._strayed + 1 if away > region.side else 0
+    def _is_strange(self, region: Region, head: Region | None) -> bool:
+        """Whether the tracked face has long been away from the body's head."""
+        away = head is not None and not _belongs(region, head)
+        self._strayed = self._strayed + 1 if away else 0
         return self._strayed >= STRAYED_FRAMES
 
     def _lose(self) -> None:
@@ -134,12 +118,30 @@ class FaceTracker:
             self._filter.reset()
 
 
-def _head_region(pose: PoseLandmarks | None) -> Region | None:
+def _head_region(pose: PoseLandmarks) -> Region:
     """MediaPipe Holistic's: the box of the pose's face points, three times as large."""
-    if pose is None or pose.visibility[NOSE] < VISIBLE:
-        return None
     points = pose.points_px
     return from_box(points[FACE_POINTS], points[RIGHT_EYE], points[LEFT_EYE], HEAD_SCALE)
+
+
+def _belongs(face: Region, head: Region) -> bool:
+    """Whether a face's middle is nearer to the head's than half of the region around the head."""
+    return math.hypot(face.cx - head.cx, face.cy - head.cy) < 0.5 * head.side
+
+
+def _nearest(faces: list[Detection], head: Region) -> Region | None:
+    """The face that is this head's; its neighbours may look into the region too."""
+    regions = [region for region in map(_region_of, faces) if _belongs(region, head)]
+    return min(
+        regions,
+        key=lambda face: math.hypot(face.cx - head.cx, face.cy - head.cy),
+        default=None,
+    )
+
+
+def _largest(faces: list[Detection]) -> Region | None:
+    face = max(faces, key=lambda face: face.size, default=None)
+    return None if face is None else _region_of(face)
 
 
 def _region_of(face: Detection) -> Region:

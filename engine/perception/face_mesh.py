@@ -1,4 +1,4 @@
-"""Two ways to 478 face points: one attention network, or the plain mesh and two iris networks.
+"""478 face points of one face, irises included, from the attention network.
 
 The order of points is MediaPipe's canonical face; 468-472 are the iris of eye 33-133 (the
 person's right), 473-477 that of eye 362-263 (the person's left), the centre first.
@@ -6,20 +6,15 @@ person's right), 473-477 that of eye 362-263 (the person's left), the centre fir
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from engine.perception.crop import Cropper
 from engine.perception.landmarks import sigmoid
 from engine.perception.networks import Networks
-from engine.perception.region import Region, from_box
+from engine.perception.region import Region
 from engine.types import F32, U8
 
 SIDE = 192
-EYE_SIDE = 64
-EYE_SCALE = 2.3
-IRIS = slice(468, 478)
 
 LIPS = np.array(
     [
@@ -47,18 +42,8 @@ LEFT_EYE = np.array(
         372, 340, 346, 347, 348, 349, 350, 357, 465, 383, 300, 293, 334, 296, 336, 285, 417,
     ]
 )  # fmt: skip
-MIRRORED_IRIS = np.array([0, 3, 2, 1, 4])
-"""Centre, right, top, left, bottom: in a mirrored crop right and left change places."""
 RIM = 16
 """Points on the rim of the eye; their mean depth is the iris's depth."""
-
-
-class FaceMesh(Protocol):
-    """Reads one face out of a region of the frame."""
-
-    def read(self, image: U8, region: Region) -> tuple[F32, float]:
-        """(478, 3) points in frame pixels, and the probability that a face is there."""
-        ...
 
 
 class AttentionMesh:
@@ -70,7 +55,15 @@ class AttentionMesh:
         self._points = np.empty((478, 3), np.float32)
 
     def read(self, image: U8, region: Region) -> tuple[F32, float]:
-        """See :class:`FaceMesh`."""
+        """Read the face out of a region of the frame.
+
+        Args:
+            image: (H, W, 3) RGB.
+            region: frame pixels, about the face.
+
+        Returns:
+            (478, 3) points in frame pixels, and the probability that a face is there.
+        """
         mesh, lips, right_eye, left_eye, right_iris, left_iris, presence = self._network(
             self._crop(image, region)
         )
@@ -83,53 +76,3 @@ class AttentionMesh:
         points[468:473, 2] = points[RIGHT_EYE[:RIM], 2].mean()
         points[473:478, 2] = points[LEFT_EYE[:RIM], 2].mean()
         return region.to_frame(points, SIDE), float(sigmoid(presence).flat[0])
-
-
-class IrisMesh:
-    """The plain 468-point mesh, then the iris network on each eye (Ablavatski et al. 2020).
-
-    Slower and weaker on lips than the attention network; a choice for back ends that cannot run it.
-    """
-
-    def __init__(self, networks: Networks) -> None:
-        self._mesh = networks.open("face_landmarks")
-        self._iris = networks.open("iris")
-        self._crop = Cropper(self._mesh.image)
-        self._eye_crop = Cropper(self._iris.image)
-
-    def read(self, image: U8, region: Region) -> tuple[F32, float]:
-        """See :class:`FaceMesh`."""
-        mesh, presence = self._mesh(self._crop(image, region))
-        points = np.empty((478, 3), np.float32)
-        points[:468] = region.to_frame(mesh[0], SIDE)
-        self._refine(image, points, RIGHT_EYE, 468, (33, 133), mirrored=False)
-        self._refine(image, points, LEFT_EYE, 473, (362, 263), mirrored=True)
-        return points, float(sigmoid(presence).flat[0])
-
-    def _refine(
-        self,
-        image: U8,
-        points: F32,
-        eye: np.ndarray,
-        first: int,
-        corners: tuple[int, int],
-        *,
-        mirrored: bool,
-    ) -> None:
-        """Replace one eye's points; the network knows right eyes, so left ones are mirrored."""
-        start, end = points[corners[0]], points[corners[1]]
-        region = from_box(np.stack([start, end]), start, end, EYE_SCALE)
-        crop = self._eye_crop(image, region)
-        if mirrored:
-            crop[:] = crop[..., ::-1].copy()
-        contour, iris = (self._eye_points(out[0], region, mirrored) for out in self._iris(crop))
-        points[eye, :2] = contour[:, :2]
-        points[first : first + 5, :2] = iris[MIRRORED_IRIS if mirrored else slice(None), :2]
-        points[first : first + 5, 2] = points[eye[:RIM], 2].mean()
-
-    @staticmethod
-    def _eye_points(points: F32, region: Region, mirrored: bool) -> F32:
-        if mirrored:
-            points = points.copy()
-            points[:, 0] = EYE_SIDE - points[:, 0]
-        return region.to_frame(points, EYE_SIDE)

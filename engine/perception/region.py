@@ -54,12 +54,6 @@ class Region:
         moved[:, :2] = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         return moved
 
-    def to_crop(self, points: F32, crop_side: int) -> F32:
-        """The inverse of :meth:`to_frame` for (N, 2) points."""
-        matrix = self.matrix(crop_side)
-        turned = (points[:, :2] - matrix[:, 2]) @ matrix[:, :2]
-        return np.asarray(turned * (crop_side / self.side) ** 2, np.float32)
-
     def turned(self, vectors: F32) -> F32:
         """Rotate (N, 3) image-axis vectors, such as metric landmarks of the crop, to the frame."""
         c, s = math.cos(self.rotation), math.sin(self.rotation)
