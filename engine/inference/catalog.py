@@ -129,6 +129,8 @@ def _dlib(name: str, size: int, member: str, sha256: str, output: Output) -> Net
     )
 
 
+# face_landmarks and iris, which the attention network replaces, run in no tracker: they are what its
+# translation is compared with.
 _ALL = (
     _mediapipe(
         "face_detection",
@@ -218,7 +220,7 @@ _ALL = (
         (
             Output("landmarks", (1, 21, 3), "x, y, z in pixels", source=0),
             Output("presence", (1, 1), "probability that the crop holds a hand", source=1),
-            Output("right", (1, 1), "probability of a right hand in a mirrored picture", source=2),
+            Output("right", (1, 1), "probability of the person's own right hand", source=2),
             Output("world", (1, 21, 3), "metres from the hand's centre; y down", source=3),
         ),
     ),
