@@ -6,6 +6,7 @@ is published once and then kept, so that the avatar does not morph while somebod
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,8 @@ import numpy as np
 
 from engine.perception.semantics import SemanticsEstimator, SmoothedSemantics
 from engine.types import Frame, Identity, Observation, Phenotypes, Semantics
+
+log = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
 SURE = 0.5
@@ -36,7 +39,11 @@ def phenotypes_for(semantics: Semantics, base: Phenotypes) -> Phenotypes:
 
 
 class SlowLoop:
-    """A daemon thread that turns faces into identities."""
+    """A daemon thread that turns faces into identities.
+
+    All that is known of a person belongs to that thread. Others leave it a face or a wish, each
+    with one assignment.
+    """
 
     def __init__(
         self,
@@ -45,19 +52,24 @@ class SlowLoop:
         publish: Callable[[Identity], None],
         period_s: float = PERIOD_S,
     ) -> None:
+        """Ready to start.
+
+        Args:
+            estimator: reads a face; from now on the loop's own.
+            base: the identity of somebody of whom nothing is known.
+            publish: told of every new identity, on the loop's thread.
+            period_s: between two estimates, seconds.
+        """
         self._estimator = estimator
         self._smoothed = SmoothedSemantics()
-        self._identity = base
-        self._base = base.phenotypes
+        self._identity = self._base = base
         self._publish = publish
         self._period_s = period_s
         self._newest: tuple[Frame, Observation] | None = None
-        self._stopped = threading.Event()
+        self._woken = threading.Event()
+        self._stopping = False
+        self._another = False
         self._thread = threading.Thread(target=self._run, name="slow loop", daemon=True)
-        self.semantics: Semantics | None = None
-        """The newest smoothed estimate, for statistics."""
-        self.error: Exception | None = None
-        """Why the loop ended, if it did; the fast loop goes on without it."""
 
     def start(self) -> None:
         """Begin; :meth:`stop` ends it."""
@@ -65,8 +77,18 @@ class SlowLoop:
 
     def stop(self) -> None:
         """End after the estimate in progress."""
-        self._stopped.set()
+        self._stopping = True
+        self._woken.set()
         self._thread.join(timeout=2.0)
+
+    def reset(self) -> None:
+        """Another person may come: forget this one, and go back to the base identity at once.
+
+        Any thread may call this; the work is done on the loop's own.
+        """
+        self._newest = None
+        self._another = True
+        self._woken.set()
 
     def offer(self, frame: Frame, observation: Observation) -> None:
         """Keep the newest frame that shows a face; costs the frame path one assignment."""
@@ -75,32 +97,47 @@ class SlowLoop:
 
     def _run(self) -> None:
         try:
-            while not self._stopped.wait(self._period_s):
-                newest, self._newest = self._newest, None
-                if newest is not None:
-                    self._estimate(*newest)
+            while not self._stopping:
+                self._woken.wait(self._period_s)
+                self._woken.clear()
+                self._turn()
         except Exception as error:
-            self.error = error
+            # The avatar goes on with the identity that it has.
+            log.warning("age and gender are not estimated any more: %r", error)
+
+    def _turn(self) -> None:
+        if self._another:
+            self._another = False
+            self._forget()
+        newest, self._newest = self._newest, None
+        if newest is not None and not self._stopping:
+            self._estimate(*newest)
+
+    def _forget(self) -> None:
+        self._smoothed.reset()
+        if self._identity is not self._base:
+            self._base = replace(self._base, version=self._identity.version + 1)
+            self._become(self._base)
 
     def _estimate(self, frame: Frame, observation: Observation) -> None:
-        if observation.face is None:
+        reading = self._estimator.estimate(frame.image, observation.face)
+        if self._another:  # meanwhile: it is of the person before
             return
-        semantics = self._estimator.estimate(frame.image, observation.face)
-        if semantics is None:
-            return
-        smoothed = self._smoothed.update(semantics)
-        self.semantics = smoothed
-        if smoothed is None:
-            return
-        if smoothed.confidence >= SURE and self._is_news(smoothed):
-            self._identity = replace(
-                self._identity,
-                version=self._identity.version + 1,
-                phenotypes=phenotypes_for(smoothed, self._base),
-                semantics=smoothed,
-                confidence=smoothed.confidence,
+        smoothed = self._smoothed.update(reading)
+        if smoothed is not None and smoothed.confidence >= SURE and self._is_news(smoothed):
+            self._become(
+                replace(
+                    self._base,
+                    version=self._identity.version + 1,
+                    phenotypes=phenotypes_for(smoothed, self._base.phenotypes),
+                    semantics=smoothed,
+                    confidence=smoothed.confidence,
+                )
             )
-            self._publish(self._identity)
+
+    def _become(self, identity: Identity) -> None:
+        self._identity = identity
+        self._publish(identity)
 
     def _is_news(self, semantics: Semantics) -> bool:
         known = self._identity.semantics

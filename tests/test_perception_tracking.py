@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.inference.store import ModelStore
+from engine.errors import ModelFileError
+from engine.inference.store import MANIFEST, ModelStore
 from engine.perception.body import BodyTracker
 from engine.perception.detection import Detection
 from engine.perception.face import FaceTracker, _nearest
@@ -343,11 +345,16 @@ def test_the_portrait_is_a_grown_woman(networks: Networks, astronaut: U8) -> Non
     assert 0.0 < reading.confidence < 1.0
 
 
-def test_disabled_semantics_load_nothing(model_cache: ModelStore, astronaut: U8) -> None:
-    networks = Networks(model_cache)
-    face = FaceLandmarks(np.ones((478, 3), np.float32), 1.0)
-    assert SemanticsEstimator(networks, enabled=False).estimate(astronaut, face) is None
-    assert networks.backends == {}
+@pytest.mark.parametrize("name", ["age.onnx", "gender.onnx"])
+def test_damaged_semantics_are_known_at_the_start(
+    model_cache: ModelStore, tmp_path: Path, name: str
+) -> None:
+    """At the first estimate, a second into the run, nobody would be told."""
+    for file in ("age.onnx", "gender.onnx", MANIFEST):
+        shutil.copy2(model_cache.folder / file, tmp_path)
+    (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(ModelFileError, match=name):
+        SemanticsEstimator(Networks(ModelStore(tmp_path)))
 
 
 def test_smoothed_semantics_weigh_by_confidence() -> None:

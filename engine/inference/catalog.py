@@ -129,8 +129,8 @@ def _dlib(name: str, size: int, member: str, sha256: str, output: Output) -> Net
     )
 
 
-# face_landmarks and iris, which the attention network replaces, run in no tracker: they are what its
-# translation is compared with.
+# No tracker runs face_landmarks and iris, whose work face_attention does: parity is shown for them,
+# and through face_landmarks for face_attention, whose original LiteRT alone cannot run.
 _ALL = (
     _mediapipe(
         "face_detection",

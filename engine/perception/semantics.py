@@ -11,7 +11,6 @@ import math
 import cv2
 import numpy as np
 
-from engine.inference.session import Session
 from engine.perception.crop import is_picture
 from engine.perception.networks import Networks
 from engine.types import F32, U8, FaceLandmarks, Semantics
@@ -39,18 +38,18 @@ READABLE_PX = 40.0
 
 
 class SemanticsEstimator:
-    """Reads one picture of a face. Disabled, it never loads its networks."""
+    """Reads one picture of a face; not for two threads at once."""
 
-    def __init__(self, networks: Networks, *, enabled: bool = True) -> None:
-        """Remember where the networks are; they open at the first estimate.
+    def __init__(self, networks: Networks) -> None:
+        """Open both networks.
 
         Args:
             networks: where sessions come from.
-            enabled: off, every estimate is ``None``.
+
+        Raises:
+            ModelFileError: a network is missing or damaged.
         """
-        self._networks = networks
-        self._enabled = enabled
-        self._sessions: tuple[Session, Session] | None = None
+        self._age, self._gender = networks.open("age"), networks.open("gender")
 
     def estimate(self, image: U8, face: FaceLandmarks | None) -> Semantics | None:
         """Estimate age and gender.
@@ -61,16 +60,13 @@ class SemanticsEstimator:
 
         Returns:
             The reading, whose confidence is low for small, turned or unlikely faces; ``None``
-            without a face or when disabled.
+            without a face.
         """
-        if not self._enabled or face is None or not is_picture(image):
+        if face is None or not is_picture(image):
             return None
-        if self._sessions is None:
-            self._sessions = (self._networks.open("age"), self._networks.open("gender"))
-        age_network, gender_network = self._sessions
         points = face.points_px[FIVE_POINTS, :2].astype(np.float64)
-        ages = age_network(prepared(aligned_face(image, points, AGE_SIDE)))[0][0]
-        female = float(gender_network(prepared(aligned_face(image, points, GENDER_SIDE)))[0][0, 0])
+        ages = self._age(prepared(aligned_face(image, points, AGE_SIDE)))[0][0]
+        female = float(self._gender(prepared(aligned_face(image, points, GENDER_SIDE)))[0][0, 0])
         years, spread = mean_and_spread(ages)
         confidence = face.presence * frontality(face.points_px) * _size_weight(points)
         return Semantics(
