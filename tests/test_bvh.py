@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.avatar.anny import BodyModel
 from engine.errors import SourceError
+from engine.inference.store import BODY_FILE, ModelStore
 from engine.sources import bvh
 from engine.sources.bvh import Clip, parse_bvh, read_bvh
-from engine.sources.motion.retarget import match_joints
+from engine.sources.motion.retarget import MocapMotion, check_bones, match_joints
+from engine.sources.motion.skeleton import Skeleton
+from engine.types import Phenotypes
 
 SMALL = """HIERARCHY
 ROOT Hips
@@ -82,6 +87,11 @@ def test_joints_turn_in_the_order_of_their_channels() -> None:
         ("CHANNELS 3 Zrotation Yrotation Xrotation", "CHANNELS 99999999999 Zrotation"),
         ("CHANNELS 3 X", "CHANNELS 3 W"),
         ("End Site", "End Sight"),
+        ("OFFSET 0 10 0", "OFFSET 0 nan 0"),
+        ("OFFSET 0 10 0", "OFFSET 0 inf 0"),
+        ("OFFSET 0 10 0", "OFFSET 0 1e300 0"),
+        ("OFFSET 0 3 0", "OFFSET 0 nan 0"),
+        ("4 5 6 30", "4 5 1e300 30"),
         ("Frames: 2", "Frames: 3"),
         ("Frames: 2", "Frames: 999999999999"),
         ("Frames: 2", "Frames: -1"),
@@ -113,6 +123,14 @@ def test_a_tower_of_joints_is_refused() -> None:
         )
 
 
+def test_a_file_cut_short_is_one_sentence() -> None:
+    """In the middle of the channels too, where a generator would turn the end into a defect."""
+    words = SMALL[: SMALL.index("MOTION")].split()
+    for count in range(len(words)):
+        with pytest.raises(SourceError):
+            parse_bvh(" ".join(words[:count]) + "\nMOTION\nFrames: 1\nFrame Time: 1\n1")
+
+
 @given(st.integers(0, len(SMALL) - 1), st.integers(0, 40), st.text(max_size=12))
 def test_no_garbage_raises_anything_else(start: int, length: int, text: str) -> None:
     try:
@@ -138,6 +156,84 @@ def test_a_skeleton_without_legs_is_named() -> None:
         match_joints(("Hips", "Spine", "Neck", "Head"))
 
 
+def limb(side: str, x: int, *bones: str) -> str:
+    """Nested joints from a side of the body down to an end site."""
+    if not bones:
+        return "End Site { OFFSET 0 -1 0 }"
+    rest = limb(side, 0, *bones[1:])
+    return (
+        f"JOINT {side}{bones[0]} {{ OFFSET {x} -40 1 "
+        f"CHANNELS 3 Zrotation Xrotation Yrotation {rest} }} "
+    )
+
+
+LIMBS = [
+    limb(side, sign * 10, *bones)
+    for side, sign in (("Left", 1), ("Right", -1))
+    for bones in (("UpLeg", "Leg", "Foot", "ToeBase"), ("Arm", "ForeArm", "Hand"))
+]
+PERSON = (
+    "HIERARCHY ROOT Hips { OFFSET 0 0 0 CHANNELS 3 Xposition Yposition Zposition "
+    + "".join(LIMBS)
+    + "JOINT Neck { OFFSET 0 50 0 CHANNELS 0 JOINT Head { OFFSET 0 10 0 CHANNELS 0 } } } "
+    + "MOTION\nFrames: 2\nFrame Time: 0.04\n"
+    + "0 90 0 " * 15
+    + "\n"
+    + "1 90 5 " * 15
+)
+ODD = st.sampled_from(
+    ["0", "-0", "nan", "inf", "1e7", "-1e300", "1e-300", "90", "6", "{", "}", "", "JOINT", "Head"]
+)
+
+
+@pytest.fixture(scope="session")
+def skeleton(model_cache: ModelStore) -> Skeleton:
+    model = BodyModel.load(model_cache.path(BODY_FILE))
+    joints = model.shape(Phenotypes()).joints_m
+    return Skeleton(model.joint_names, model.parents, joints.astype(np.float64))
+
+
+def act(text: str, skeleton: Skeleton) -> None:
+    motion = MocapMotion(parse_bvh(text), skeleton)
+    for seconds in (0.0, 0.04):
+        moment = motion.at(seconds)
+        assert np.linalg.norm(moment.rotations_xyzw, axis=1) == pytest.approx(1.0, abs=1e-4)
+        assert np.isfinite(moment.root_m).all()
+
+
+def test_a_person_can_act(skeleton: Skeleton) -> None:
+    act(PERSON, skeleton)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(PERSON.split(" ")) - 1), ODD), max_size=4),
+    st.integers(0, len(PERSON)) | st.none(),
+)
+def test_a_mangled_person_acts_or_is_refused(
+    skeleton: Skeleton, changes: list[tuple[int, str]], end: int | None
+) -> None:
+    words = PERSON.split(" ")
+    for place, word in changes:
+        words[place] = word
+    with contextlib.suppress(SourceError):
+        act(" ".join(words)[:end], skeleton)
+
+
+@pytest.mark.parametrize("joint", ["LeftLeg", "RightToeBase", "LeftForeArm", "RightHand", "Neck"])
+def test_a_bone_without_length_is_named(skeleton: Skeleton, joint: str) -> None:
+    start = PERSON.index("OFFSET", PERSON.index(f"JOINT {joint} ")) + len("OFFSET ")
+    end = PERSON.index("CHANNELS", start)
+    with pytest.raises(SourceError, match=f"{joint} in one place"):
+        act(f"{PERSON[:start]}0 0 0 {PERSON[end:]}", skeleton)
+
+
+def test_legs_without_length_are_refused(skeleton: Skeleton) -> None:
+    """Their length is what the person's size is told from."""
+    with pytest.raises(SourceError, match="every bone needs a length"):
+        act(PERSON.replace("-40 1", "0 0"), skeleton)
+
+
 def test_every_recording_is_understood(shared_data: Path) -> None:
     paths = sorted((shared_data / "mocap").rglob("*.bvh"))
     assert len(paths) >= 10
@@ -145,4 +241,5 @@ def test_every_recording_is_understood(shared_data: Path) -> None:
         clip = read_bvh(path)
         rows = match_joints(clip.names)
         assert len(set(rows.values())) == len(rows), path.name
+        check_bones(clip, rows)
         assert np.isfinite(clip.positions).all()

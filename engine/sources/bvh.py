@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from engine.types import F64, I32
 MAX_BYTES = 64 << 20
 MAX_JOINTS = 512
 MAX_NUMBERS = 20_000_000
+LARGEST = 1e7
+"""Of any length or angle, whatever the file's unit; sums of such numbers stay finite."""
 CHANNELS = ("Xposition", "Yposition", "Zposition", "Xrotation", "Yrotation", "Zrotation")
 
 
@@ -52,9 +55,15 @@ def read_bvh(path: Path) -> Clip:
     """
     if not path.is_file():
         raise SourceError(f"there is no motion file {path}; give `webcam`, `full` or a .bvh file")
-    if path.stat().st_size > MAX_BYTES:
-        raise SourceError(f"{path} is larger than {MAX_BYTES >> 20} MiB; cut the motion shorter")
-    return parse_bvh(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SourceError(
+                f"{path} is larger than {MAX_BYTES >> 20} MiB; cut the motion shorter"
+            )
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise SourceError(f"the motion file {path} cannot be read ({error.strerror})") from error
+    return parse_bvh(text, str(path))
 
 
 def parse_bvh(text: str, name: str = "the motion") -> Clip:
@@ -107,10 +116,11 @@ def _joint(words: Iterator[str], parent: int) -> _Joint:
     name = next(words)
     _expect(words, "{")
     _expect(words, "OFFSET")
-    offset = (float(next(words)), float(next(words)), float(next(words)))
+    offset = _offset(words)
     _expect(words, "CHANNELS")
-    channels = tuple(next(words) for _ in range(_bounded(next(words), 6)))
-    if not set(channels) <= set(CHANNELS):
+    count = _bounded(next(words), 6)
+    channels = tuple(islice(words, count))
+    if len(channels) < count or not set(channels) <= set(CHANNELS):
         raise ValueError(f"channels {channels} of joint {name[:40]!r}")
     return _Joint(name, parent, offset, channels)
 
@@ -119,9 +129,15 @@ def _skip_end_site(words: Iterator[str]) -> None:
     _expect(words, "Site")
     _expect(words, "{")
     _expect(words, "OFFSET")
-    for _ in range(3):
-        float(next(words))
+    _offset(words)
     _expect(words, "}")
+
+
+def _offset(words: Iterator[str]) -> tuple[float, float, float]:
+    offset = (float(next(words)), float(next(words)), float(next(words)))
+    if not all(abs(value) <= LARGEST for value in offset):
+        raise ValueError(f"the offset {offset}, at most {LARGEST:.0f} is possible")
+    return offset
 
 
 def _expect(words: Iterator[str], word: str) -> None:
@@ -148,8 +164,8 @@ def _numbers(motion: str, channels: int) -> tuple[F64, float]:
     values = np.array(lines[3].split() if len(lines) > 3 else [], np.float64)
     if frames == 0 or channels == 0 or values.size < frames * channels:
         raise ValueError(f"{values.size} numbers for {frames} frames of {channels} channels")
-    if not np.isfinite(values).all() or not 1e-4 <= seconds <= 10.0:
-        raise ValueError("numbers that are not finite, or an impossible frame time")
+    if not (np.abs(values) <= LARGEST).all() or not 1e-4 <= seconds <= 10.0:
+        raise ValueError("numbers that are not finite or too large, or an impossible frame time")
     return values[: frames * channels].reshape(frames, channels), 1.0 / seconds
 
 

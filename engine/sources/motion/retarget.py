@@ -8,6 +8,8 @@ from all frames in which the limb is bent.
 
 from __future__ import annotations
 
+from itertools import pairwise, product
+
 import numpy as np
 
 from engine import quaternions as quat
@@ -41,7 +43,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Our joints by the names that CMU, AnimatedDrawings, Rokoko and Mixamo files give them."""
 SIDE_WORDS = {".L": "Left", ".R": "Right"}
 FOLLOW_S = 1.5
-LIMB_PARTS = ("thigh", "shin", "foot", "toe", "upperarm", "forearm", "hand")
+SHORTEST = 1e-6
+"""Of a bone, in the file's unit: a shorter one points nowhere."""
+LIMBS = (("thigh", "shin", "foot", "toe"), ("upperarm", "forearm", "hand"))
+LIMB_PARTS = LIMBS[0] + LIMBS[1]
 
 
 class MocapMotion:
@@ -51,12 +56,14 @@ class MocapMotion:
         """Match the clip's joints with ours.
 
         Raises:
-            SourceError: a joint that is needed has no known name in the clip.
+            SourceError: a joint that is needed has no known name in the clip, or no place of its
+                own.
         """
         self._clip = clip
         self._skeleton = skeleton
         self._seed = seed
         self._rows = match_joints(clip.names)
+        check_bones(clip, self._rows)
         self._upright = upright_axes(clip, self._rows)
         self.duration_s = len(clip.positions) / clip.fps
         self._hinges = {
@@ -200,6 +207,24 @@ def match_joints(names: tuple[str, ...]) -> dict[str, int]:
                 )
             rows[part + side] = found[0]
     return rows
+
+
+def check_bones(clip: Clip, rows: dict[str, int]) -> None:
+    """See that every direction which a pose is made from can be told in every frame.
+
+    Raises:
+        SourceError: names two joints that are in one place.
+    """
+    bones = [("hips", "neck"), ("thigh.L", "thigh.R"), ("upperarm.L", "upperarm.R")]
+    for limb, side in product(LIMBS, SIDES):
+        bones += [(start + side, end + side) for start, end in pairwise(limb)]
+    for start, end in bones:
+        away = clip.positions[:, rows[end]] - clip.positions[:, rows[start]]
+        if np.linalg.norm(away, axis=1).min() < SHORTEST:
+            raise SourceError(
+                f"the motion has {clip.names[rows[start]]} and {clip.names[rows[end]]} in one "
+                "place; every bone needs a length"
+            )
 
 
 def upright_axes(clip: Clip, rows: dict[str, int]) -> F64:

@@ -25,6 +25,8 @@ Turns = dict[str, Quaternion]
 """Joint name (``pelvis``, ``chest``, ``head``, ``upperarm.L``, ...) to its world rotation."""
 
 SIDES = (".L", ".R")
+PARALLEL = 1e-6
+"""Sine of an angle that is none."""
 SPINE = ("spine05", "spine04", "spine03", "spine02", "spine01")
 NECK = ("neck01", "neck02", "neck03")
 CURLS_DEG = (70.0, 95.0, 55.0)
@@ -33,9 +35,14 @@ THUMB_CURLS_DEG = (18.0, 35.0, 60.0)
 
 
 def frame_of(along: F64, beside: F64) -> F64:
-    """(3, 3) orthonormal columns: ``along``, then ``beside`` made perpendicular to it."""
+    """(3, 3) orthonormal columns: ``along``, then ``beside`` made perpendicular to it.
+
+    Where they are parallel, which says nothing about the second, any perpendicular is taken.
+    """
     first = along / np.linalg.norm(along)
     second = beside - first * (beside @ first)
+    if np.linalg.norm(second) <= PARALLEL * np.linalg.norm(beside):
+        second = np.cross(first, np.eye(3)[np.abs(first).argmin()])
     second = second / np.linalg.norm(second)
     return np.stack([first, second, np.cross(first, second)], axis=1)
 
