@@ -144,6 +144,8 @@ def test_no_garbage_raises_anything_else(start: int, length: int, text: str) -> 
 def test_a_missing_and_a_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match="no motion file"):
         read_bvh(tmp_path / "none.bvh")
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_bvh(tmp_path / ("x" * 300))
     path = tmp_path / "huge.bvh"
     path.write_text(SMALL)
     monkeypatch.setattr(bvh, "MAX_BYTES", 10)

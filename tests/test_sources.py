@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import wave
 from fractions import Fraction
@@ -17,9 +18,9 @@ from engine.errors import SourceError
 from engine.sources import open_source
 from engine.sources.picture import PictureSource, camera_motion
 from engine.sources.repeated import Repeated
-from engine.sources.sequence import Chained
+from engine.sources.sequence import Chained, open_auto
 from engine.sources.video import VideoSource
-from engine.sources.webcam import WebcamSource
+from engine.sources.webcam import NoCameraError, WebcamSource
 
 
 def picture(width: int = 96, height: int = 64, value: int = 0) -> np.ndarray:
@@ -188,6 +189,59 @@ def test_a_folder(tmp_path: Path) -> None:
 
 def test_an_absent_camera() -> None:
     assert "camera 97" in sentence("97")
+
+
+@pytest.mark.parametrize(
+    "spec", ["x" * 300, "~nosuchuser/clip.mp4", "9" * 5000, "clip\0.mp4", "y" * 100_000]
+)
+def test_a_name_that_no_file_can_have(spec: str) -> None:
+    assert len(sentence(spec)) < 400
+
+
+def test_a_folder_that_is_closed_to_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert "Permission denied" in sentence("private/clip.mp4")
+
+
+def test_auto_says_nothing_where_there_is_no_camera(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    no_camera(monkeypatch, NoCameraError("none"))
+    with open_auto() as source:
+        assert source.size == (512, 512)
+    assert caplog.messages == []
+
+
+def test_auto_tells_of_a_camera_that_it_cannot_use(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the user waves at a camera while a portrait plays."""
+    no_camera(monkeypatch, SourceError("another program has the camera"))
+    with open_auto() as source:
+        assert source.size == (512, 512)
+    assert caplog.messages == ["another program has the camera"]
+
+
+def no_camera(monkeypatch: pytest.MonkeyPatch, error: SourceError) -> None:
+    def refuse(_number: int) -> WebcamSource:
+        raise error
+
+    monkeypatch.setattr("engine.sources.webcam.WebcamSource", refuse)
+
+
+def test_only_a_machine_without_cameras_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(Path, "exists", lambda _path: False)
+    monkeypatch.setattr(Path, "glob", lambda _path, _pattern: iter([]))
+    with pytest.raises(NoCameraError):
+        WebcamSource(0)
+    monkeypatch.setattr(Path, "glob", lambda _path, _pattern: iter([Path("/dev/video2")]))
+    with pytest.raises(SourceError, match="video2") as caught:
+        WebcamSource(0)
+    assert not isinstance(caught.value, NoCameraError)
 
 
 class FakeCapture:

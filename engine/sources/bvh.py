@@ -53,9 +53,11 @@ def read_bvh(path: Path) -> Clip:
     Raises:
         SourceError: missing, too large, or not a BVH file.
     """
-    if not path.is_file():
-        raise SourceError(f"there is no motion file {path}; give `webcam`, `full` or a .bvh file")
     try:
+        if not path.is_file():
+            raise SourceError(
+                f"there is no motion file {path}; give `webcam`, `full` or a .bvh file"
+            )
         if path.stat().st_size > MAX_BYTES:
             raise SourceError(
                 f"{path} is larger than {MAX_BYTES >> 20} MiB; cut the motion shorter"

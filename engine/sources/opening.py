@@ -11,6 +11,9 @@ from engine.sources.source import Source
 from engine.sources.video import VideoSource
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+CAMERA_DIGITS = 4
+SHOWN = 60
+"""Characters of what was typed that an error repeats."""
 CHOICES = (
     "a webcam's number (0), the path of a video or picture, `portrait`, `performer`, "
     "`performer:full` or `performer:motion.bvh`"
@@ -31,19 +34,43 @@ def open_source(spec: str, *, paced: bool = False, frames: int | None = None) ->
         ModelFileError: the performer needs the baked body, which is not there.
     """
     if spec.isdecimal():
-        return _webcam(int(spec))
+        return _webcam(spec)
     if spec == "portrait":
         return PictureSource(portrait(), frames=frames, paced=paced)
     kind, _, rest = spec.partition(":")
     if kind == "performer":
         return _performer(rest, paced, frames)
-    return _file(Path(spec).expanduser(), paced, frames)
+    return _file(user_path(spec), paced, frames)
 
 
-def _webcam(number: int) -> Source:
+def user_path(text: str) -> Path:
+    """A path as the user typed it, with ``~`` for a home folder; nothing may be there.
+
+    Raises:
+        SourceError: no file can have this name, there is no such user, or a folder on the way
+            is closed to this one.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()  # raises here, where it is one sentence, what every later look would raise
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(
+            f"{_shortened(text)} cannot be looked at ({reason}); SOURCE is {CHOICES}"
+        ) from error
+    return path
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _webcam(digits: str) -> Source:
     from engine.sources.webcam import WebcamSource  # OpenCV's video part takes a while to load
 
-    return WebcamSource(number)
+    if len(digits) > CAMERA_DIGITS:
+        raise SourceError(f"there is no camera {_shortened(digits)}; SOURCE is {CHOICES}")
+    return WebcamSource(int(digits))
 
 
 def _performer(rest: str, paced: bool, frames: int | None) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -10,6 +11,8 @@ from engine.sources.opening import open_source
 from engine.sources.source import Closing, Source
 from engine.sources.timeline import Timeline
 from engine.types import Frame
+
+log = logging.getLogger(__name__)
 
 Opener: TypeAlias = Callable[[], Source]
 PORTRAIT_FRAMES = 150
@@ -48,16 +51,23 @@ class Chained(Closing):
 def open_auto(*, paced: bool = False) -> Source:
     """The webcam if there is one; else the portrait, then the performer.
 
+    A camera that is there but cannot be used is told of: the user may be waiting for it.
+
     Raises:
         SourceError: not even those can be opened.
         ModelFileError: the performer needs the baked body, which is not there.
     """
+    from engine.sources.webcam import NoCameraError  # OpenCV's video part takes a while to load
+
     try:
         return open_source("0")
-    except SourceError:
-        return Chained(
-            [
-                lambda: open_source("portrait", paced=paced, frames=PORTRAIT_FRAMES),
-                lambda: open_source("performer", paced=paced, frames=PERFORMER_FRAMES),
-            ]
-        )
+    except NoCameraError:
+        pass
+    except SourceError as error:
+        log.warning("%s", error)
+    return Chained(
+        [
+            lambda: open_source("portrait", paced=paced, frames=PORTRAIT_FRAMES),
+            lambda: open_source("performer", paced=paced, frames=PERFORMER_FRAMES),
+        ]
+    )

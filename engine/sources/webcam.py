@@ -23,6 +23,10 @@ FAILED_READS = 5
 """A camera may miss a picture; this many in a row and it is gone."""
 
 
+class NoCameraError(SourceError):
+    """This machine has no camera at all, as opposed to one that is busy or forbidden."""
+
+
 class WebcamSource(Closing):
     """Pictures as the camera gives them. Ends when the camera is unplugged."""
 
@@ -47,6 +51,7 @@ class WebcamSource(Closing):
             open_capture: how to open one; tests put a fake here.
 
         Raises:
+            NoCameraError: the machine has none (only Linux can tell).
             SourceError: no such camera, not allowed, or in use by another program.
         """
         self.end_reason: str | None = None
@@ -104,7 +109,7 @@ def _check_device(number: int) -> None:
     if not device.exists():
         others = sorted(path.name for path in Path("/dev").glob("video*"))
         found = ", ".join(others) if others else "none"
-        raise SourceError(
+        raise (SourceError if others else NoCameraError)(
             f"there is no camera {number} (cameras found: {found}); plug one in or name "
             "another SOURCE, such as `portrait` or `performer`"
         )
