@@ -31,6 +31,7 @@ from stream.protocol import (
     Tier,
     decode_control,
     encode_control,
+    wire_bytes,
 )
 from stream.transport import Transport
 
@@ -67,11 +68,15 @@ class AvatarReceiver:
         """Our clock when the server last said anything."""
         self.heard = False
         """Whether it has said anything at all."""
+        self.mesh_wire_bytes = 0
+        """What the mesh tier has cost, packets' headers included."""
+        self._newest_state_ns = self._newest_mesh_ns = 0
         self.server_statistics: dict[str, float] = {}
         self.on_avatar: Callable[[AvatarFile], None] = lambda _: None
         self.on_state: Callable[[AvatarState], None] = lambda _: None
         """Every frame once, in order; one that was lost and recovered comes with the next."""
         self.on_mesh: Callable[[ReceivedMesh], None] = lambda _: None
+        """Every mesh that is not older than what has been handed on."""
         transport.start(self)
 
     def opened(self) -> None:
@@ -91,7 +96,7 @@ class AvatarReceiver:
         elif channel is MOTION:
             self._packet(message)
         elif channel is CONTROL:
-            self.on_state(decode_motion(message).state)
+            self._last_state(decode_motion(message).state)
         elif channel is AVATAR:
             self._chunk(message)
         elif channel is MESH:
@@ -109,6 +114,16 @@ class AvatarReceiver:
         if offset is None:
             offset = self.clock.offset_us
         for state in self.motion.feed(packet, self.heard_at_ns // 1000, offset):
+            self._hand_on(state)
+
+    def _last_state(self, state: AvatarState) -> None:
+        """For a late joiner; the intra mesh that comes first is older and must not be shown."""
+        self._newest_mesh_ns = max(self._newest_mesh_ns, state.captured_at_ns)
+        self._hand_on(state)
+
+    def _hand_on(self, state: AvatarState) -> None:
+        if state.captured_at_ns >= self._newest_state_ns:
+            self._newest_state_ns = state.captured_at_ns
             self.on_state(state)
 
     def _chunk(self, chunk: bytes) -> None:
@@ -120,8 +135,10 @@ class AvatarReceiver:
             self.on_avatar(avatar)
 
     def _fragment(self, message: bytes) -> None:
+        self.mesh_wire_bytes += wire_bytes(len(message))
         mesh = self._meshes.feed(message)
-        if mesh is not None:
+        if mesh is not None and mesh.captured_at_ns >= self._newest_mesh_ns:
+            self._newest_mesh_ns = mesh.captured_at_ns
             self.on_mesh(mesh)
 
     def _text(self, channel: ChannelSpec, message: ControlMessage) -> None:

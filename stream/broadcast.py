@@ -6,22 +6,30 @@ import asyncio
 import logging
 
 from engine.errors import AvatarError
+from engine.slot import Policy, Slot
+from engine.types import AvatarState, FusedMesh
 from stream.avatar_channel import AvatarFile
 from stream.feed import AvatarFeed, FeedItem
 from stream.mesh_codec import MeshEncoder
 from stream.motion_codec import MotionEncoder, warm_up
+from stream.rare_log import RareLog
 from stream.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 
 class Broadcast:
-    """Reads the feed and hands its frames and avatars to the watchers."""
+    """Reads the feed and hands its frames and avatars to the watchers.
+
+    What cannot be sent, a frame or an avatar, is left out and logged: the others still count.
+    """
 
     def __init__(self, feed: AvatarFeed) -> None:
         self._feed = feed
         self._motion = MotionEncoder()
         self._mesh = MeshEncoder()
+        self._meshes: Slot[tuple[FusedMesh, AvatarState]] = Slot(Policy.LATEST)
+        self._left_out = RareLog(log)
         self._watchers: set[Watcher] = set()
         self._wanted_version: int | None = None
         self._wanted = asyncio.Event()
@@ -44,6 +52,7 @@ class Broadcast:
         await asyncio.to_thread(warm_up)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._load_avatars())
+            tasks.create_task(self._send_meshes())
             async for item in self._feed.items():
                 await self._forward(item)
 
@@ -63,20 +72,28 @@ class Broadcast:
         if item.state.identity_version != self._wanted_version:
             self._wanted_version = item.state.identity_version
             self._wanted.set()
-        self._last_packet = self._motion.encode(item.state)
+        try:
+            self._last_packet = self._motion.encode(item.state)
+        except Exception as error:
+            self._left_out.warning(f"frame {item.state.index} cannot be sent: {error}")
+            return
         for watcher in self._watchers:
             watcher.send_motion(self._last_packet)
         if item.mesh is not None and any(watcher.wants_mesh for watcher in self._watchers):
-            await self._forward_mesh(item)
+            await self._meshes.put((item.mesh, item.state))
 
-    async def _forward_mesh(self, item: FeedItem) -> None:
-        if item.mesh is None:
-            return
-        coded = await asyncio.to_thread(self._mesh.encode, item.mesh, item.state)
-        intra = self._mesh.intra
-        for watcher in self._watchers:
-            if intra is not None:
-                watcher.send_mesh(coded, intra)
+    async def _send_meshes(self) -> None:
+        """Encoding a mesh takes a while, so packets do not wait for it."""
+        async for mesh, state in self._meshes:
+            try:
+                coded = await asyncio.to_thread(self._mesh.encode, mesh, state)
+            except Exception as error:
+                self._left_out.warning(f"mesh {mesh.index} cannot be sent: {error}")
+                continue
+            intra = self._mesh.intra
+            for watcher in self._watchers:
+                if intra is not None:
+                    watcher.send_mesh(coded, intra)
 
     async def _load_avatars(self) -> None:
         """Writing a GLB takes a while, so frames do not wait for it."""
@@ -90,10 +107,13 @@ class Broadcast:
     async def _load_avatar(self, version: int) -> None:
         try:
             glb = await asyncio.to_thread(self._feed.avatar_glb, version)
-        except AvatarError as error:
+            self._avatar = AvatarFile.of(version, glb)
+        except (AvatarError, ValueError) as error:
             log.warning("no avatar for the watchers: %s", error)
             return
-        self._avatar = AvatarFile.of(version, glb)
+        except Exception:
+            log.exception("no avatar for the watchers by a defect of ours")
+            return
         for watcher in self._watchers:
             if watcher.greeted:
                 watcher.send_avatar(self._avatar)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -50,7 +51,6 @@ class ClientOptions:
     max_avatar_bytes: int = AVATAR_MAX_BYTES
     attempts: int | None = None
     """Connections that may fail in a row before giving up; None never gives up."""
-    ice_servers: tuple[str, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -59,8 +59,12 @@ class ClientOptions:
         Raises:
             PeerError: the URL is not one.
         """
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # an unclosed bracket, a port that is no number
+            usable = False
+        if not usable:
             raise PeerError(f"expected a URL like http://127.0.0.1:8080, found {self.url!r}")
         return self.url if parts.path.strip("/") else urljoin(self.url, WHEP_PATH)
 
@@ -78,8 +82,12 @@ class AvatarClient:
         self.state: AvatarState | None = None
         self.avatar: AvatarFile | None = None
         self.mesh: ReceivedMesh | None = None
+        self.connections = 0
+        """How many have been begun, the present one included."""
         self.status = "Connecting."
         """One sentence for the user while nothing arrives, else empty."""
+        self.on_connect: Callable[[], None] = lambda: None
+        """A server has answered: what came before this belongs to another connection."""
         self.on_state: Callable[[AvatarState], None] = lambda _: None
         self.on_avatar: Callable[[AvatarFile], None] = lambda _: None
         self.on_mesh: Callable[[ReceivedMesh], None] = lambda _: None
@@ -105,6 +113,12 @@ class AvatarClient:
         receiver = self._receiver
         return None if receiver is None else receiver.motion.statistics()
 
+    @property
+    def mesh_wire_bytes(self) -> int:
+        """What the mesh tier of the current connection has cost, packets' headers included."""
+        receiver = self._receiver
+        return 0 if receiver is None else receiver.mesh_wire_bytes
+
     def server_statistics(self) -> dict[str, float]:
         """The server's figures for an overlay."""
         receiver = self._receiver
@@ -127,13 +141,15 @@ class AvatarClient:
         return self._receiver is not None and self._receiver.motion.received > 0
 
     async def _watch(self, http: aiohttp.ClientSession, endpoint: str) -> None:
-        connection = new_connection(self._options.ice_servers)
+        connection = new_connection()
         transport = RtcTransport(connection)
         self._receiver = receiver = self._new_receiver(transport)
+        self.connections += 1
         location = None
         try:
             await connection.setLocalDescription(await connection.createOffer())
             location, answer = await _post(http, endpoint, connection.localDescription.sdp)
+            self.on_connect()
             await _apply(connection, answer)
             await self._stay(transport, receiver)
         finally:
@@ -189,7 +205,8 @@ class ClientThread:
     def __init__(self, options: ClientOptions) -> None:
         self.client = AvatarClient(options)
         self.error: AvatarError | None = None
-        """Why the client gave up."""
+        """Why the client gave up; a defect of ours too, in one sentence."""
+        self._leaving = False
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="client", daemon=True)
@@ -207,12 +224,14 @@ class ClientThread:
         self.close()
 
     def close(self) -> None:
-        """Say goodbye and end the thread; safe to call twice."""
-        if not self._loop.is_closed():
+        """Say goodbye and end the thread; safe to call twice, and at any time."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
             self._loop.call_soon_threadsafe(self._cancel)
-        self._thread.join(timeout=10.0)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10.0)
 
     def _cancel(self) -> None:
+        self._leaving = True  # perhaps before there is a task
         if self._task is not None:
             self._task.cancel()
 
@@ -221,6 +240,8 @@ class ClientThread:
             runner.run(self._watch())
 
     async def _watch(self) -> None:
+        if self._leaving:
+            return
         self._task = asyncio.ensure_future(self.client.run())
         try:
             await self._task
@@ -228,6 +249,9 @@ class ClientThread:
             pass
         except AvatarError as error:
             self.error = error
+        except Exception as error:  # or whoever draws would wait for ever
+            log.exception("the client failed by a defect of ours")
+            self.error = PeerError(f"the client failed: {type(error).__name__}, see the log")
 
 
 async def _post(http: aiohttp.ClientSession, endpoint: str, offer: str) -> tuple[str, str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterable, Callable
 from functools import partial
 
 from engine.avatar.topology import FusedAvatar
 from engine.engine import Engine
-from engine.errors import SourceError
+from engine.errors import AvatarError, SourceError
 from engine.pipeline import Result
 from engine.slot import Policy
 from engine.sources.source import Source
 from stream.feed import LiveFeed
+from stream.sigterm import until_sigterm
 
 log = logging.getLogger(__name__)
 REPORTED = ("body", "left_hand", "right_hand", "face", "face_fit", "body_fit", "mesh", "latency")
@@ -24,35 +26,62 @@ async def host(
     feed: LiveFeed,
     write_glb: Callable[[FusedAvatar], bytes],
 ) -> None:
-    """Publish every frame of every source until the sources end.
+    """Publish every frame of every source, then keep the last one for those who join late.
 
-    A source that breaks is logged in one line; the next one is served.
+    A source that ends or breaks is a line in the log, and the next one is served. Returns at
+    SIGTERM; otherwise it runs until it is cancelled.
 
     Args:
         engine: an open engine.
         sources: cameras as they are published, or one file.
         feed: what the server's watchers see.
         write_glb: from a fused avatar to the base avatar's bytes.
+
+    Raises:
+        AvatarError: the sources are over and none of them had a frame: there is nothing to keep.
     """
-    async for source in sources:
-        try:
-            await _serve(engine, source, feed, write_glb)
-        except SourceError as error:
-            log.warning("a source ended: %s", error)
+    async with until_sigterm():
+        await _Host(engine, feed, write_glb).serve_all(sources)
+        log.info("every source has ended; the last frame stays for those who join")
+        await asyncio.Event().wait()
 
 
-async def _serve(
-    engine: Engine, source: Source, feed: LiveFeed, write_glb: Callable[[FusedAvatar], bytes]
-) -> None:
-    known: FusedAvatar | None = None
-    with source:
-        async with engine.pipeline.run(source, Policy.LATEST) as results:
-            async for result in results:
-                if result.avatar is not known:
-                    known = result.avatar
-                    feed.publish_avatar(known.identity_version, partial(write_glb, known))
-                await feed.publish(result.state, result.mesh)
-                feed.report(**_figures(result))
+class _Host:
+    """One engine behind one feed."""
+
+    def __init__(
+        self, engine: Engine, feed: LiveFeed, write_glb: Callable[[FusedAvatar], bytes]
+    ) -> None:
+        self._engine, self._feed, self._write_glb = engine, feed, write_glb
+        self._published = False
+
+    async def serve_all(self, sources: AsyncIterable[Source]) -> None:
+        nothing: Exception = SourceError("the source had no frames: there is nothing to serve")
+        async for source in sources:
+            try:
+                await self._serve(source)
+            except AvatarError as error:
+                log.warning("a source ended: %s", error)
+                nothing = error
+            except Exception as error:  # one picture that breaks the engine is not the server's end
+                log.exception("a source ended by a defect of ours")
+                nothing = error
+        if not self._published:
+            raise nothing
+
+    async def _serve(self, source: Source) -> None:
+        known: FusedAvatar | None = None
+        feed = self._feed
+        with source:
+            async with self._engine.pipeline.run(source, Policy.LATEST) as results:
+                async for result in results:
+                    if result.avatar is not known:
+                        known = result.avatar
+                        glb = partial(self._write_glb, known)
+                        feed.publish_avatar(known.identity_version, glb)
+                    await feed.publish(result.state, result.mesh)
+                    feed.report(**_figures(result))
+                    self._published = True
 
 
 def _figures(result: Result) -> dict[str, float]:

@@ -76,7 +76,7 @@ class MeshEncoder:
         """The next frame.
 
         Args:
-            mesh: of at most MESH_MAX_VERTICES vertices, less than 6.5 m across.
+            mesh: of at most MESH_MAX_VERTICES vertices, less than 13 m across.
             state: which identity the mesh belongs to.
 
         Raises:
@@ -84,10 +84,11 @@ class MeshEncoder:
         """
         origin, positions = _quantise(mesh.vertices_m)
         if self._intra_is_due(positions, state.identity_version):
-            self._reference, self._since_intra = positions, 0
+            # Coded before anything is kept: a frame that fails leaves the stream as it was.
+            intra = _code(mesh, state, origin, positions, mesh.index)
+            self._reference, self._since_intra, self.intra = positions, 0, intra
             self._identity_version = state.identity_version
-            self.intra = _code(mesh, state, origin, positions, mesh.index)
-            return self.intra
+            return intra
         self._since_intra += 1
         if self._reference is None or self.intra is None:
             raise ValueError("a delta frame needs an intra frame before it")

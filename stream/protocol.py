@@ -46,8 +46,12 @@ CHANNELS = (CONTROL, AVATAR, MOTION, MESH)
 MOTION_MAGIC = 0x4D53
 """Little-endian ``SM``."""
 MOTION_MAX_BYTES = MOTION.max_message_bytes
+PACKET_OVERHEAD_BYTES = 93
+"""Of IP, UDP, DTLS and SCTP around every packet."""
+PACKET_PAYLOAD_BYTES = 1200
+"""Longer messages travel as several packets."""
 MOTION_TARGET_BYTES = 740
-"""With 93 bytes of IP, UDP, DTLS and SCTP around it, 30 a second make 0.2 Mbit/s."""
+"""With what is around it, 30 a second make 0.2 Mbit/s."""
 FLAG_PREVIOUS = 1
 """The packet carries the previous frame too."""
 TRANSLATION_UNIT_M = 1e-5
@@ -75,6 +79,12 @@ JOINT_BITS_RUNS: tuple[tuple[int, int], ...] = (
 An error of a joint's angle moves everything below it by angle times distance, so joints with a
 long reach (up to 1 m: limbs and spine) get more bits than hands (0.2 m), fingers and toes (0.1 m).
 """
+
+
+def wire_bytes(message_bytes: int) -> int:
+    """Bytes of one message on the network, with what is around each of its packets."""
+    packets = -(-message_bytes // PACKET_PAYLOAD_BYTES)
+    return message_bytes + packets * PACKET_OVERHEAD_BYTES
 
 
 def joint_bits() -> I32:

@@ -10,7 +10,6 @@ import aioice.ice
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
-    RTCIceServer,
     RTCPeerConnection,
     RTCSessionDescription,
 )
@@ -39,10 +38,9 @@ def _host_addresses_or_loopback(use_ipv4: bool, use_ipv6: bool) -> list[str]:
 aioice.ice.get_host_addresses = _host_addresses_or_loopback
 
 
-def new_connection(ice_servers: tuple[str, ...] = ()) -> RTCPeerConnection:
-    """A peer connection that asks only the given STUN servers (aiortc's default asks Google's)."""
-    servers = [RTCIceServer(urls=url) for url in ice_servers]
-    return RTCPeerConnection(RTCConfiguration(iceServers=servers))
+def new_connection() -> RTCPeerConnection:
+    """A peer connection that asks no STUN server (aiortc's default asks Google's)."""
+    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 
 class RtcTransport:

@@ -21,6 +21,7 @@ from engine.errors import AvatarError
 from engine.slot import Policy, Slot
 from stream.broadcast import Broadcast
 from stream.feed import AvatarFeed
+from stream.host_header import is_loopback
 from stream.peers import Peers
 from stream.published_camera import PublishedCamera
 from stream.signalling import MAX_SDP_BYTES, WHEP_PATH, WHIP_PATH, Access, Endpoint, guard
@@ -28,6 +29,12 @@ from stream.whep import Whep
 from stream.whip import Whip
 
 log = logging.getLogger(__name__)
+
+MAX_WATCHERS = 16
+MAX_CAMERAS = 2
+"""The newest one replaces the one before, which takes a moment to leave."""
+SHUTDOWN_S = 1.0
+"""For requests on their way when the server ends; aiohttp would give a slow client a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +54,6 @@ class ServerOptions:
     key: Path | None = None
     pages: Path | None = None
     """Folder of the browser viewer; nothing outside of it is served."""
-    max_watchers: int = 16
-    ice_servers: tuple[str, ...] = ()
-    """STUN servers, for watchers outside the local network."""
 
 
 class StreamServer:
@@ -79,13 +83,14 @@ class StreamServer:
         """
         tls = self._tls()
         listener = self._bind()
+        _warn(self._options)
         async with asyncio.TaskGroup() as tasks:
-            watchers = Peers("watcher", self._options.max_watchers, tasks)
-            # Two: the newest camera replaces the one before, which takes a moment to leave.
-            publishers = Peers("camera", 2, tasks)
-            whep = Whep(self.broadcast, watchers, self._options.ice_servers)
-            whip = Whip(self.cameras, publishers, self._options.ice_servers)
-            runner = web.AppRunner(self._app(whep, whip), access_log=None)
+            watchers = Peers("watcher", MAX_WATCHERS, tasks)
+            publishers = Peers("camera", MAX_CAMERAS, tasks)
+            whep, whip = Whep(self.broadcast, watchers), Whip(self.cameras, publishers)
+            runner = web.AppRunner(
+                self._app(whep, whip), access_log=None, shutdown_timeout=SHUTDOWN_S
+            )
             loops = [tasks.create_task(self.broadcast.run()), tasks.create_task(whep.watch_over())]
             try:
                 yield await self._listen(runner, listener, tls)
@@ -101,7 +106,7 @@ class StreamServer:
         options = self._options
         app = web.Application(
             client_max_size=MAX_SDP_BYTES,
-            middlewares=[guard(options.access, (WHEP_PATH, WHIP_PATH))],
+            middlewares=[guard(options.access, options.host, (WHEP_PATH, WHIP_PATH))],
         )
         app.add_routes(Endpoint(WHEP_PATH, whep.begin, whep.end).routes())
         app.add_routes(Endpoint(WHIP_PATH, whip.begin, whip.end).routes())
@@ -142,6 +147,16 @@ class StreamServer:
                 f"cannot use the certificate {certificate} with the key {key}: {error}"
             ) from error
         return context
+
+
+def _warn(options: ServerOptions) -> None:
+    """Of what the user may not know about an address that others can reach."""
+    if is_loopback(options.host):
+        return
+    if options.access.token is None:
+        log.warning("whoever reaches %s can watch and send a camera: use --token", options.host)
+    elif options.certificate is None:
+        log.warning("the token travels in the clear: use --cert and --key")
 
 
 def add_pages(app: web.Application, pages: Path | None) -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from engine.errors import PeerError
+from stream.host_header import is_ours
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,6 @@ class Access:
 
     token: str | None = None
     """Bearer token, or None for everybody who can reach the port."""
-    origins: tuple[str, ...] = ()
-    """Web pages of other origins that may (CORS); ``*`` for all. Our own page always may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,9 @@ class Endpoint:
     end: Callable[[str], Awaitable[bool]]
 
     def routes(self) -> list[web.RouteDef]:
-        """POST to begin, DELETE to end, OPTIONS for browsers of other origins.
+        """POST to begin, DELETE to end, OPTIONS to say what may be posted.
 
+        Web pages of other origins may not ask: no answer carries a CORS header.
         Trickle ICE and ICE restarts are not supported, so PATCH is 405 (RFC 9725, section 4.3)
         and no ETag is sent: offer and answer carry all candidates.
         """
@@ -76,8 +76,7 @@ class Endpoint:
         except TimeoutError as error:
             raise web.HTTPRequestTimeout(text="the offer did not arrive in time\n") from error
         session, answer = await self._begin(offer)
-        location = f"{self.path}/{session}"
-        headers = {"Location": location, "Access-Control-Expose-Headers": "Location"}
+        headers = {"Location": f"{self.path}/{session}"}
         return web.Response(status=201, text=answer, content_type=SDP, headers=headers)
 
     async def _begin(self, offer: str) -> tuple[str, str]:
@@ -102,41 +101,37 @@ async def _options(_: web.Request) -> web.Response:
     return web.Response(status=204, headers={"Accept-Post": SDP})
 
 
-def guard(access: Access, paths: tuple[str, ...]) -> Middleware:
-    """Middleware: bearer token and CORS for ``paths``, safe headers for every answer."""
+def guard(access: Access, bound: str, paths: tuple[str, ...]) -> Middleware:
+    """Middleware: who may ask.
+
+    Args:
+        access: the bearer token for ``paths``; without one the Host header must be ours.
+        bound: the address or name that the server listens on.
+        paths: of the endpoints; the pages are for everybody who names the server.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        cors = _cors(access, request.headers.get("Origin"))
-        try:
-            if request.method != "OPTIONS" and request.path.startswith(paths):
-                _check_token(access, request.headers.get("Authorization", ""))
-            response = await handler(request)
-        except web.HTTPException as error:
-            error.headers.update(cors)
-            raise
-        response.headers.update({**cors, "X-Content-Type-Options": "nosniff"})
+        if access.token is None:
+            _check_host(request.headers.get("Host", ""), bound)
+        elif request.method != "OPTIONS" and request.path.startswith(paths):
+            _check_token(access.token, request.headers.get("Authorization", ""))
+        response = await handler(request)
+        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
     return middleware
 
 
-def _cors(access: Access, origin: str | None) -> dict[str, str]:
-    if origin is None or not ({"*", origin} & set(access.origins)):
-        return {}
-    return {
-        "Access-Control-Allow-Origin": origin,
-        "Access-Control-Allow-Methods": "POST, DELETE",
-        "Access-Control-Allow-Headers": "Authorization, Content-Type",
-        "Access-Control-Expose-Headers": "Location",
-        "Vary": "Origin",
-    }
+def _check_host(header: str, bound: str) -> None:
+    if not is_ours(header, bound):
+        raise web.HTTPMisdirectedRequest(
+            text="without a token this server answers only to its own address, not to a name\n"
+        )
 
 
-def _check_token(access: Access, authorization: str) -> None:
-    if access.token is None:
-        return
-    expected = f"Bearer {access.token}".encode()
+def _check_token(token: str, authorization: str) -> None:
+    expected = f"Bearer {token}".encode()
     if not hmac.compare_digest(authorization.encode(errors="replace"), expected):
         raise web.HTTPUnauthorized(
             text="a bearer token is needed\n", headers={"WWW-Authenticate": "Bearer"}

@@ -22,13 +22,11 @@ class Whep:
     Args:
         broadcast: what they watch.
         peers: bounds and owns them.
-        ice_servers: STUN servers.
     """
 
-    def __init__(self, broadcast: Broadcast, peers: Peers, ice_servers: tuple[str, ...]) -> None:
+    def __init__(self, broadcast: Broadcast, peers: Peers) -> None:
         self._broadcast = broadcast
         self._peers = peers
-        self._ice_servers = ice_servers
         self._live: dict[RtcTransport, Watcher] = {}
 
     async def begin(self, offer: str) -> tuple[str, str]:
@@ -38,7 +36,7 @@ class Whep:
             PeerError: the offer cannot be used, or the server is full.
         """
         with self._peers.reserve():
-            connection = new_connection(self._ice_servers)
+            connection = new_connection()
             try:
                 await accept_offer(connection, offer)
                 _check_offer(connection)

@@ -17,15 +17,11 @@ class Whip:
     Args:
         cameras: where each new camera is put.
         peers: bounds and owns them.
-        ice_servers: STUN servers.
     """
 
-    def __init__(
-        self, cameras: Slot[PublishedCamera], peers: Peers, ice_servers: tuple[str, ...]
-    ) -> None:
+    def __init__(self, cameras: Slot[PublishedCamera], peers: Peers) -> None:
         self._cameras = cameras
         self._peers = peers
-        self._ice_servers = ice_servers
         self._current: PublishedCamera | None = None
 
     async def begin(self, offer: str) -> tuple[str, str]:
@@ -35,7 +31,7 @@ class Whip:
             PeerError: the offer cannot be used, or cameras come and go too fast.
         """
         with self._peers.reserve():
-            connection = new_connection(self._ice_servers)
+            connection = new_connection()
             try:
                 await accept_offer(connection, offer)
                 track = _video_track(connection)

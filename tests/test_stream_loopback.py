@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,8 +23,12 @@ from states import moving_states, rest_state, sheet
 from yarl import URL
 
 from engine.errors import AvatarError, PeerError
+from engine.types import AvatarState
 from stream.client import AvatarClient, ClientOptions, ClientThread
 from stream.feed import LiveFeed
+from stream.host_header import is_ours
+from stream.mesh_codec import MeshEncoder
+from stream.protocol import AVATAR_MAX_BYTES, PROTOCOL_VERSION, Hello, encode_control
 from stream.rtc import RtcTransport, new_connection
 from stream.server import ServerOptions, StreamServer
 from stream.signalling import MAX_SDP_BYTES, Access
@@ -147,6 +153,60 @@ async def test_an_avatar_that_is_missing_is_a_line_in_the_log(caplog) -> None:
         await until(lambda: "identity 9 has no base avatar" in caplog.text)
 
 
+def misplaced(index: int, z: float) -> AvatarState:
+    return replace(rest_state(index), translation_m=np.array([0, 0, z], np.float32))
+
+
+async def test_a_frame_that_cannot_be_sent_is_left_out(caplog) -> None:
+    """One bad number from the engine must not end the server for everybody."""
+    feed = LiveFeed()
+    tiers = ("motion", "mesh")
+    huge = sheet(1, np.array([[0, 0, 0], [0, 0, 20]], np.float32))
+    async with serving(feed) as (url, server), watching(url, tiers=tiers) as client:
+        await until(lambda: client._receiver is not None and client._receiver.heard)
+        frames = [(misplaced(1, np.nan), None), (misplaced(2, 1e30), None)]
+        frames += [(rest_state(3), huge), (rest_state(4), None)]
+        for number, (state, mesh) in enumerate(frames, 1):
+            await feed.publish(state, mesh)
+            await until(lambda n=number: server.broadcast.frames == n)
+        await until(lambda: client.state is not None and client.state.index == 4)
+        await until(lambda: server.broadcast._left_out._left_out == 2)
+    assert caplog.text.count("cannot be sent") == 1  # not a line for every frame
+
+
+@pytest.mark.parametrize("glb", [b"", b"x" * (AVATAR_MAX_BYTES + 1), None])
+async def test_an_avatar_that_cannot_be_sent_is_left_out(glb, caplog) -> None:
+    feed = LiveFeed()
+    feed.publish_avatar(1, lambda: bytes(memoryview(glb)))
+    feed.publish_avatar(2, lambda: GLB)
+    async with serving(feed) as (url, _), watching(url) as client:
+        await feed.publish(rest_state(1, 1))
+        await until(lambda: "no avatar for the watchers" in caplog.text)
+        await feed.publish(rest_state(2, 2))
+        await until(lambda: client.avatar is not None and client.avatar.identity_version == 2)
+
+
+async def test_packets_do_not_wait_for_a_mesh(monkeypatch) -> None:
+    """One watcher of the mesh tier must not cost all the others latency."""
+    feed, encoding = LiveFeed(), threading.Event()
+    monkeypatch.setattr(MeshEncoder, "encode", lambda *_: encoding.wait(30))
+    async with (
+        serving(feed) as (url, server),
+        watching(url, tiers=("motion", "mesh")) as one,
+        watching(url) as other,
+    ):
+        await until(lambda: len([w for w in server.broadcast._watchers if w.greeted]) == 2)
+        try:
+            for index in range(1, 4):
+                await feed.publish(rest_state(index), sheet(index))
+                for client in (one, other):
+                    await until(
+                        lambda c=client, i=index: c.state is not None and c.state.index == i
+                    )
+        finally:
+            encoding.set()
+
+
 async def test_the_mesh_tier_is_sent_to_those_who_ask() -> None:
     feed = LiveFeed()
     async with (
@@ -156,7 +216,9 @@ async def test_the_mesh_tier_is_sent_to_those_who_ask() -> None:
     ):
         index = 0
         while client.mesh is None or client.mesh.index < 5:
-            await feed.publish(rest_state(index), sheet(index))
+            state = rest_state(index)
+            mesh = replace(sheet(index), captured_at_ns=state.captured_at_ns)
+            await feed.publish(state, mesh)
             await asyncio.sleep(0.05)
             index += 1
             assert index < 300
@@ -239,8 +301,9 @@ async def test_a_client_gives_up_when_told_to(unused_tcp_port: int) -> None:
     client = AvatarClient(ClientOptions(f"http://127.0.0.1:{unused_tcp_port}", attempts=1))
     with pytest.raises(PeerError, match="cannot reach"):
         await client.run()
-    with pytest.raises(PeerError, match="expected a URL"):
-        await AvatarClient(ClientOptions("nonsense")).run()
+    for url in ("nonsense", "http://[::1", "http://host:port", "http://:80", "ftp://host"):
+        with pytest.raises(PeerError, match="expected a URL"):
+            await AvatarClient(ClientOptions(url)).run()
 
 
 async def test_a_client_on_a_thread() -> None:
@@ -252,6 +315,53 @@ async def test_a_client_on_a_thread() -> None:
             # Leaving blocks this thread, which the goodbye needs: leave from another one.
             await asyncio.to_thread(watching_thread.close)
         assert watching_thread.error is None
+
+
+async def test_a_client_can_be_closed_before_it_has_begun() -> None:
+    nobody = ClientOptions("http://127.0.0.1:9")
+    ClientThread(nobody).close()
+    for _ in range(5):
+        with ClientThread(nobody) as watching_thread:
+            pass
+        assert not watching_thread._thread.is_alive()
+
+
+def test_a_defect_of_the_client_reaches_who_waits_for_it(monkeypatch) -> None:
+    async def fail(_: AvatarClient) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(AvatarClient, "run", fail)
+    with ClientThread(ClientOptions("http://127.0.0.1:9")) as watching_thread:
+        watching_thread._thread.join(10)
+    assert "ZeroDivisionError" in str(watching_thread.error)
+
+
+async def test_a_watcher_whose_socket_vanishes_makes_way_for_the_next(monkeypatch, caplog) -> None:
+    """A laptop that falls asleep says no goodbye; nothing may wait for it."""
+    caplog.set_level(logging.INFO, "stream")
+    monkeypatch.setattr("stream.watcher.SILENCE_S", 1.5)
+    monkeypatch.setattr("stream.server.MAX_WATCHERS", 1)
+    feed = LiveFeed()
+    feed.publish_avatar(1, lambda: GLB)
+    async with serving(feed) as (url, _):
+        async with peer(url) as asleep:
+            hello = encode_control(Hello(PROTOCOL_VERSION, "laptop"))
+            asleep._channels["control"].send(hello)
+            await feed.publish(rest_state(1, 1))
+            came = asyncio.Event()
+            asleep._channels["motion"].on("message", lambda _: came.set())
+            asleep._channels["control"].on("message", lambda _: came.set())
+            await asyncio.wait_for(came.wait(), 10)
+            for pair in asleep._connection.sctp.transport.transport._connection._check_list:
+                pair.protocol.transport.abort()
+            for state in moving_states(60):
+                await feed.publish(state)
+                await asyncio.sleep(0.05)
+            await until(lambda: "left: the watcher has been silent" in caplog.text)
+        async with watching(url) as client:
+            await feed.publish(rest_state(100, 1))
+            await until(lambda: client.state is not None and client.avatar is not None)
+    assert "Traceback" not in caplog.text
 
 
 class Picture(VideoStreamTrack):
@@ -383,9 +493,10 @@ async def test_an_offer_for_something_else_is_unprocessable(path, data, video) -
         await connection.close()
 
 
-async def test_a_full_server_says_when_to_come_back() -> None:
+async def test_a_full_server_says_when_to_come_back(monkeypatch) -> None:
+    monkeypatch.setattr("stream.server.MAX_WATCHERS", 1)
     async with (
-        serving(max_watchers=1) as (url, _),
+        serving() as (url, _),
         peer(url),
         aiohttp.ClientSession() as http,
         http.post(f"{url}/whep", data=b"v=0", headers=SDP) as response,
@@ -408,15 +519,75 @@ async def test_the_token_is_needed_and_enough() -> None:
             await until(lambda: client.state is not None)
 
 
-async def test_only_named_origins_may_ask_from_other_pages() -> None:
-    access = Access(origins=("https://friend.example",))
-    async with serving(access=access) as (url, _), aiohttp.ClientSession() as http:
-        for origin, allowed in (("https://friend.example", True), ("https://evil.example", False)):
-            async with http.options(f"{url}/whep", headers={"Origin": origin}) as response:
-                assert response.status == 204
-                assert response.headers["Accept-Post"] == "application/sdp"
-                granted = response.headers.get("Access-Control-Allow-Origin")
-                assert granted == (origin if allowed else None)
+async def test_pages_of_other_origins_may_not_ask() -> None:
+    async with serving() as (url, _), aiohttp.ClientSession() as http:
+        origin = {"Origin": "https://evil.example"}
+        async with http.options(f"{url}/whep", headers=origin) as response:
+            assert response.status == 204
+            assert response.headers["Accept-Post"] == "application/sdp"
+            assert not any(name.startswith("Access-Control") for name in response.headers)
+
+
+@pytest.mark.parametrize(
+    ("token", "host", "path", "status"),
+    [
+        (None, "evil.example", "/whep", 421),
+        (None, "evil.example:8080", "/", 421),
+        (None, "127.0.0.1.evil.example", "/whip", 421),
+        (None, "", "/whep", 421),
+        (None, "[::1", "/whep", 421),
+        (None, "localhost:8080", "/whep", 422),
+        (None, "[::1]:8080", "/whep", 422),
+        ("secret", "avatars.example", "/whep", 401),
+    ],
+)
+async def test_a_rebound_name_does_not_open_a_loopback_server(token, host, path, status) -> None:
+    """Else any web page that the user visits can watch through the user's own browser."""
+    async with (
+        serving(access=Access(token=token)) as (url, _),
+        aiohttp.ClientSession() as http,
+        http.post(url + path, data=b"v=0\n?", headers={**SDP, "Host": host}) as response,
+    ):
+        assert response.status == status
+
+
+@pytest.mark.parametrize(
+    ("header", "bound", "ours"),
+    [
+        ("192.0.2.7:8080", "192.0.2.7", True),
+        ("192.0.2.8:8080", "192.0.2.7", False),
+        ("studio.lan", "studio.lan", True),
+        ("192.0.2.7", "0.0.0.0", True),
+        ("[2001:db8::1]:80", "::", True),
+        (socket.gethostname().upper(), "0.0.0.0", True),
+        ("evil.example", "0.0.0.0", False),
+        (socket.gethostname(), "127.0.0.1", False),
+    ],
+)
+def test_a_server_is_known_by_its_addresses(header, bound, ours) -> None:
+    assert is_ours(header, bound) == ours
+
+
+async def test_an_address_that_others_reach_is_warned_about(caplog) -> None:
+    for token, line in ((None, "use --token"), ("secret", "use --cert")):
+        caplog.clear()
+        async with serving(host="0.0.0.0", access=Access(token=token)):
+            assert [line in record.message for record in caplog.records] == [True]
+    caplog.clear()
+    async with serving():
+        assert not caplog.records
+
+
+async def test_a_slow_client_does_not_hold_the_server_up() -> None:
+    async with serving() as (url, _):
+        _, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+        head = "POST /whep HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\n"
+        writer.write(f"{head}Content-Length: 99\r\n\r\nv=0".encode())
+        await writer.drain()
+        await asyncio.sleep(0.2)
+        left_at = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - left_at < 5.0
+    writer.close()
 
 
 async def test_pages_are_served_and_nothing_else(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from states import moving_states, rest_state
+from states import moving_states, rest_state, sheet
 
 from engine.errors import PeerError
 from engine.types import AvatarState
@@ -15,6 +15,7 @@ from stream.avatar_channel import AvatarAssembler, AvatarFile
 from stream.avatar_receiver import AvatarReceiver
 from stream.clock_sync import ClockSync
 from stream.lossy_link import LossyLink
+from stream.mesh_codec import MeshEncoder, ReceivedMesh
 from stream.motion_codec import MotionEncoder
 from stream.motion_receiver import MotionReceiver
 from stream.protocol import (
@@ -52,6 +53,8 @@ class Pair:
         self.avatars: list[AvatarFile] = []
         self.receiver.on_state = self.states.append
         self.receiver.on_avatar = self.avatars.append
+        self.meshes: list[ReceivedMesh] = []
+        self.receiver.on_mesh = self.meshes.append
 
     def greet(self) -> None:
         self.link.open()
@@ -121,6 +124,29 @@ def test_clock_offset_comes_from_the_shortest_round_trip() -> None:
     sync.add(sent_us=3000, remote_us=53_000 + 50, now_us=3100)
     sync.add(sent_us=5000, remote_us=1, now_us=4000)
     assert (sync.offset_us, sync.round_trip_us) == (50_000, 100)
+
+
+async def test_a_late_joiner_never_jumps_back_in_time() -> None:
+    """The intra mesh that a delta needs may be two seconds old, the last state late."""
+    pair, encoder, meshes = Pair(), MotionEncoder(), MeshEncoder()
+    pair.receiver._tiers = ("motion", "mesh")
+    states = list(moving_states(8))
+    packets = [encoder.encode(state) for state in states]
+    coded = []
+    for state in states:
+        mesh = replace(sheet(state.index), captured_at_ns=state.captured_at_ns)
+        coded.append(meshes.encode(mesh, state))
+    pair.greet()
+    pair.watcher.send_last_state(packets[5])
+    pair.watcher.send_mesh(coded[6], coded[0])
+    pair.link.deliver()
+    pair.watcher.send_mesh(coded[7], coded[0])
+    pair.watcher.send_motion(packets[7])
+    pair.link.deliver()
+    pair.watcher.send_last_state(packets[5])
+    pair.link.deliver()
+    assert [mesh.index for mesh in pair.meshes] == [6, 7]
+    assert [state.index for state in pair.states] == [5, 7]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,11 @@ class DrawRecorder:
         p50, p95, p99 = np.percentile(values, (50, 95, 99))
         return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
 
+    def longest_gap_ms(self, from_ns: int, until_ns: int) -> float:
+        """The longest time in which nothing was drawn, the ends of the measurement included."""
+        times = np.array([from_ns, *self._times_ns, until_ns])
+        return float(np.diff(times).max()) / MILLISECOND_NS
+
     def frames_per_s(self) -> float:
         """Drawn states per second over what is remembered, 0 before there are two."""
         if len(self._times_ns) < 2:

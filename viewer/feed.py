@@ -8,7 +8,7 @@ from typing import Protocol
 
 from engine.avatar.topology import FusedAvatar
 from engine.errors import AvatarError
-from engine.types import AvatarState, Frame
+from engine.types import AvatarState, Frame, FusedMesh
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,21 @@ class Moment:
     """One state, the avatar that it poses, and the picture it was read from where known."""
 
     avatar: FusedAvatar
+    """Of the state's identity, or of the one before while that has not arrived."""
     state: AvatarState
     frame: Frame | None = None
+    mesh: FusedMesh | None = None
+    """Posed already, by the server: draw it instead of the state, which may be another frame's."""
+
+    @property
+    def index(self) -> int:
+        """Of the source frame that is drawn."""
+        return self.state.index if self.mesh is None else self.mesh.index
+
+    @property
+    def captured_at_ns(self) -> int:
+        """Of the source frame that is drawn."""
+        return self.state.captured_at_ns if self.mesh is None else self.mesh.captured_at_ns
 
 
 class Feed(Protocol):

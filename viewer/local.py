@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from viewer.feed import LocalFeed, Moment
 from viewer.recording import SideBySide
 from viewer.report import RunReport
 
+log = logging.getLogger(__name__)
+
 
 class EngineThread(threading.Thread):
     """Feeds a window: the window's thread draws, this one runs the engine."""
@@ -29,11 +32,14 @@ class EngineThread(threading.Thread):
         self._options, self._open_source, self._feed = options, open_source, feed
 
     def run(self) -> None:
-        """Until the source ends or the viewer has gone; bad input reaches the window."""
+        """Until the source ends or the viewer has gone; whatever fails reaches the window."""
         try:
             asyncio.run(self._publish())
         except AvatarError as error:
             self._feed.fail(error)
+        except Exception as error:  # or the window would wait for ever
+            log.exception("the engine failed by a defect of ours")
+            self._feed.fail(AvatarError(f"the engine failed: {type(error).__name__}, see the log"))
 
     async def _publish(self) -> None:
         with Engine.open(self._options) as engine, self._open_source() as source:

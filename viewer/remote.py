@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import logging
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-from engine.avatar.glb_reader import read_glb
+import numpy as np
+
 from engine.avatar.topology import FusedAvatar
-from engine.errors import AvatarError
-from engine.types import AvatarState
-from stream.avatar_channel import AvatarFile
+from engine.errors import PeerError
+from engine.fusion.normals import vertex_normals
+from engine.types import AvatarState, FusedMesh
 from stream.client import ClientOptions, ClientThread
+from stream.mesh_codec import ReceivedMesh
 from stream.motion_receiver import MotionStatistics
+from viewer.avatar_shelf import AvatarShelf
 from viewer.feed import LocalFeed, Moment
-
-log = logging.getLogger(__name__)
 
 QUIET_S = 3.0
 FAILURE_POLL_S = 0.2
-KEPT_AVATARS = 2
-"""The newest, and the one that states on their way still belong to."""
 
 
 class RemoteFeed:
-    """See :class:`viewer.feed.Feed`. Connects at once, and again whenever the server was away."""
+    """See :class:`viewer.feed.Feed`. Connects at once, and again whenever the server was away.
+
+    Where ``options.tiers`` names ``mesh`` the server's meshes are shown as they come; states are
+    posed only until the first one, so that a source that has ended is seen all the same.
+    """
 
     def __init__(self, options: ClientOptions) -> None:
         """Start to watch.
@@ -33,13 +35,17 @@ class RemoteFeed:
             options: what to watch; ``attempts`` decides whether it ever gives up.
         """
         self._slot = LocalFeed("Receiving the avatar.")
-        self._avatars: dict[int, FusedAvatar] = {}
+        self._shelf = AvatarShelf(self._show_newest, self._slot.fail)
+        self._showing = threading.Lock()
         self._newest_state: AvatarState | None = None
+        self._gets_meshes = False
         self._heard_at_s = time.monotonic()
-        self._reading = ThreadPoolExecutor(1, "avatar")
         self._thread = ClientThread(options)
-        self._thread.client.on_state = self._take_state
-        self._thread.client.on_avatar = self._take_avatar
+        client = self._thread.client
+        client.on_connect = self._begin
+        client.on_state = self._take_state
+        client.on_avatar = self._shelf.put
+        client.on_mesh = self._take_mesh
         self._thread.__enter__()
 
     def newest(self) -> Moment | None:
@@ -82,36 +88,68 @@ class RemoteFeed:
         """How packets of the current connection arrive."""
         return self._thread.client.statistics()
 
+    @property
+    def connections(self) -> int:
+        """How many there have been; figures of two do not mix."""
+        return self._thread.client.connections
+
+    @property
+    def mesh_wire_bytes(self) -> int:
+        """What the mesh tier of the current connection has cost, packets' headers included."""
+        return self._thread.client.mesh_wire_bytes
+
     def close(self) -> None:
         """See :class:`viewer.feed.Feed`."""
         self._thread.close()
-        self._reading.shutdown(cancel_futures=True)
+        self._shelf.close()
 
     def _raise_failure(self) -> None:
         if self._thread.error is not None:
             raise self._thread.error
 
+    def _begin(self) -> None:
+        """On the client's thread: another server's states must not pose the last one's avatar."""
+        with self._showing:
+            self._shelf.clear()
+            self._newest_state, self._gets_meshes = None, False
+
     def _take_state(self, state: AvatarState) -> None:
         """On the client's thread, for every frame."""
         self._newest_state, self._heard_at_s = state, time.monotonic()
-        avatar = self._avatars.get(state.identity_version)
-        if avatar is not None:
-            self._slot.publish(Moment(avatar, state))
+        self._show_newest()
 
-    def _take_avatar(self, file: AvatarFile) -> None:
-        """On the client's thread: reading takes long, and packets must not wait for it."""
-        self._reading.submit(self._read, file)
+    def _show_newest(self) -> None:
+        """On the client's thread or the shelf's, so one at a time: never an older state again."""
+        with self._showing:
+            state = self._newest_state
+            avatar = None if state is None else self._shelf.get(state.identity_version)
+            if state is not None and avatar is not None and not self._gets_meshes:
+                self._slot.publish(Moment(avatar, state))
 
-    def _read(self, file: AvatarFile) -> None:
-        try:
-            avatar = read_glb(file.glb)
-        except AvatarError as error:
-            self._slot.fail(AvatarError(f"the server sent an unusable avatar: {error}"))
+    def _take_mesh(self, mesh: ReceivedMesh) -> None:
+        """On the client's thread, for every mesh."""
+        state, avatar = self._newest_state, self._shelf.get(mesh.identity_version)
+        self._heard_at_s = time.monotonic()
+        if state is None or avatar is None:
             return
-        avatars = {**self._avatars, file.identity_version: avatar}
-        for version in list(avatars)[:-KEPT_AVATARS]:
-            del avatars[version]
-        self._avatars = avatars  # replaced as a whole: the client's thread reads it
-        state = self._newest_state
-        if state is not None and state.identity_version == file.identity_version:
-            self._slot.publish(Moment(avatar, state))
+        fused = _fuse(mesh, avatar)
+        with self._showing:
+            self._gets_meshes = True
+            self._slot.publish(Moment(avatar, state, mesh=fused))
+
+
+def _fuse(mesh: ReceivedMesh, avatar: FusedAvatar) -> FusedMesh:
+    """Positions from the wire, topology from the avatar, normals from both.
+
+    Raises:
+        PeerError: they do not belong together.
+    """
+    vertices = mesh.vertices_m
+    if vertices.shape != avatar.rest_vertices_m.shape:
+        raise PeerError(
+            f"the server sent a mesh of {len(vertices)} vertices for an avatar of "
+            f"{len(avatar.rest_vertices_m)}"
+        )
+    normals = np.empty_like(vertices)
+    vertex_normals(vertices, avatar.topology.faces, normals)
+    return FusedMesh(mesh.index, mesh.captured_at_ns, vertices, normals, avatar.topology)

@@ -15,6 +15,7 @@ from engine.body.blend_skinning import Poser
 from engine.rendering.background import BackgroundDrawer, gradient
 from engine.rendering.mesh_drawer import MeshDrawer
 from engine.types import F32, AvatarState, FusedMesh
+from viewer.feed import Moment
 from viewer.ground import GroundDrawer, follow_floor
 from viewer.orbit import OrbitCamera, clip_matrix, eye, fit
 
@@ -60,11 +61,21 @@ class Scene:
         Raises:
             AvatarError: the state does not belong to the avatar.
         """
-        if self._poser is None or avatar is not self._avatar:
-            self._poser, self._avatar = Poser(avatar), avatar
-            self._drawer.set_texture(avatar.texture)
-            self._release_caster()
+        self._wear(avatar)
+        if self._poser is None:
+            self._poser = Poser(avatar)
         return self._poser.pose(state)
+
+    def mesh_of(self, moment: Moment) -> FusedMesh:
+        """The mesh to draw next: posed here, or as the server posed it.
+
+        Raises:
+            AvatarError: as :meth:`pose`.
+        """
+        if moment.mesh is None:
+            return self.pose(moment.avatar, moment.state)
+        self._wear(moment.avatar)
+        return moment.mesh
 
     def draw(self, target: moderngl.Framebuffer, mesh: FusedMesh | None, view: View) -> None:
         """Fill ``target``; without a mesh only the background is drawn."""
@@ -88,6 +99,13 @@ class Scene:
         self._release_caster()
         for item in (self._background, self._drawer, self._ground):
             item.release()
+
+    def _wear(self, avatar: FusedAvatar) -> None:
+        if avatar is self._avatar:
+            return
+        self._poser, self._avatar = None, avatar
+        self._drawer.set_texture(avatar.texture)
+        self._release_caster()
 
     def _draw_ground(self, target: moderngl.Framebuffer, mesh: FusedMesh, projection: F32) -> None:
         low, high = mesh.vertices_m.min(axis=0), mesh.vertices_m.max(axis=0)

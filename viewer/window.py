@@ -100,7 +100,7 @@ class WindowViewer:
         self.draw()
         self._window.swap_buffers()
         if moment is not None:
-            self._recorder.record(moment.state.captured_at_ns, time.monotonic_ns())
+            self._recorder.record(moment.captured_at_ns, time.monotonic_ns())
 
     def draw(self) -> None:
         """Draw scene and overlays into the window's framebuffer."""
@@ -110,7 +110,7 @@ class WindowViewer:
 
     def _take(self, moment: Moment) -> None:
         self._moment = moment
-        self._mesh = self._scene.pose(moment.avatar, moment.state)
+        self._mesh = self._scene.mesh_of(moment)
         if moment.frame is not None and self.controls.show_camera:
             self._inset.set_picture(moment.frame.image)
 
