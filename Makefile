@@ -18,17 +18,23 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install -e '.[$(EXTRAS)]'
 	@touch $@
 
-# OpenGL without a window. Asked for only where it is missing.
+# OpenGL without a window. Packages are asked for only where a context does not open; macOS and
+# Windows bring their own.
+OPEN_CONTEXT := from engine.rendering.context import create_headless_context as c; c().release()
 .PHONY: libraries
-libraries:
-	@[ "$$(uname)" != Linux ] || ldconfig -p 2>/dev/null | grep -q libEGL.so.1 && ls /usr/lib/*/dri/*.so >/dev/null 2>&1 || sh .ci/apt libegl1 libgl1-mesa-dri
+libraries: $(VENV)/.installed
+	@if [ "$$(uname)" = Linux ] && ! $(BIN)/python -c '$(OPEN_CONTEXT)' 2>/dev/null; then \
+		sh .ci/packages opengl; \
+	fi
 
 .PHONY: browser
 browser:
-	@command -v chromium >/dev/null && command -v Xvfb >/dev/null || sh .ci/apt chromium xvfb \
-		|| echo "the browser and window tests will be skipped: no chromium or no Xvfb"
+	@if ! command -v chromium >/dev/null || ! command -v Xvfb >/dev/null; then \
+		sh .ci/packages browser \
+			|| echo "the browser and window tests will be skipped: no chromium or no Xvfb"; \
+	fi
 
-setup: $(VENV)/.installed libraries ## everything a run needs: environment, libraries, models
+setup: libraries ## everything a run needs: environment, libraries, models
 	$(BIN)/sars setup
 
 demo: setup ## the webcam if there is one, else a portrait and the performer; results in demo/

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
 import time
 import zipfile
 from dataclasses import replace
@@ -104,6 +105,30 @@ def test_a_wheel_without_its_network_is_refused(tmp_path: Path, damage: str) -> 
         (tmp_path / WHEELS["mediapipe"].file_name).write_bytes(content)
     with pytest.raises(SetupError, match=r"iris_landmark\.tflite"):
         read_member(tmp_path, network)
+
+
+@pytest.mark.parametrize(
+    ("manager", "said"),
+    [
+        ("apt-get", "sudo apt-get install -y libegl1 libgl1-mesa-dri"),
+        ("dnf", "sudo dnf install -y mesa-libEGL mesa-dri-drivers"),
+        ("pacman", "sudo pacman -S --needed mesa"),
+        ("none", "Debian's libegl1 libgl1-mesa-dri"),
+    ],
+)
+def test_the_exact_packages_are_named(tmp_path: Path, manager: str, said: str) -> None:
+    """For a user who may not install them without asking, on whatever system."""
+    for name, output in ((manager, ""), ("id", "echo 1000")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{output}\n")
+        (tmp_path / name).chmod(0o755)
+    script = Path(__file__).resolve().parents[1] / ".ci" / "packages"
+    shell = shutil.which("sh")
+    assert shell is not None, "make needs one too"
+    ran = subprocess.run(
+        [shell, script, "opengl"], env={"PATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert ran.returncode == 1
+    assert said in ran.stderr
 
 
 @pytest.fixture
