@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ from crops import as_input, astronaut_face
 from engine.errors import AvatarError, ModelFileError
 from engine.inference.catalog import NETWORKS
 from engine.inference.session import choose_backend, open_session
-from engine.inference.store import MANIFEST, ModelStore
+from engine.inference.store import MANIFEST, ModelStore, write_atomically
 from engine.perception.networks import Networks
 
 NAME = "face_landmarks"
@@ -158,6 +159,26 @@ def test_a_network_of_another_version_names_the_cure(own_store: ModelStore) -> N
     manifest.write_text(manifest.read_text().replace("translation ", "translation 0."))
     with pytest.raises(ModelFileError, match="another version"):
         open_session(NAME, own_store)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_a_file_is_the_user_s_choice(tmp_path: Path, umask: int, mode: int) -> None:
+    """A store that one user fills for everybody must be readable to everybody."""
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "file", b"content")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="taken"):
+        write_atomically(tmp_path / "taken", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_an_empty_store_is_incomplete(tmp_path: Path) -> None:
