@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -156,6 +157,36 @@ def shifted(state: AvatarState, x: float) -> AvatarState:
 
 def centre(mask: np.ndarray) -> float:
     return float(np.nonzero(mask)[1].mean())
+
+
+async def test_the_avatar_moves_on_while_a_new_identity_is_on_its_way():
+    """Age and gender change the avatar after seconds; nobody wants the picture to freeze then."""
+    puppet, written = Puppet(), threading.Event()
+
+    def write_slowly() -> bytes:
+        written.wait(PATIENCE_MS / 1000)
+        return write_glb(synthetic_avatar())
+
+    async with served(puppet) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?watch")
+
+        async def has_figure() -> bool:
+            return bool(figure(await picture_of(page)).mean() > 0.05)
+
+        try:
+            await until(has_figure, "an avatar on the stage")
+            before = figure(await picture_of(page))
+            puppet.feed.publish_avatar(4, write_slowly)
+            puppet.state = replace(shifted(puppet.state, 0.3), identity_version=4)
+
+            async def has_moved() -> bool:
+                after = figure(await picture_of(page))
+                return after.any() and centre(after) > centre(before) + 10
+
+            await until(has_moved, "a step that the new identity takes", 20)
+        finally:
+            written.set()
+        await until(has_figure, "the new avatar on the stage")
 
 
 async def test_the_camera_reaches_the_server(fake_camera):

@@ -7,11 +7,6 @@ import {
   ProtocolError,
 } from "./protocol";
 
-export interface ReceivedAvatar {
-  header: AvatarHeader;
-  glb: ArrayBuffer;
-}
-
 /** Puts chunks together and checks size and hash. */
 export class AvatarReceiver {
   private header: AvatarHeader | null = null;
@@ -23,7 +18,7 @@ export class AvatarReceiver {
   constructor(private readonly progress: (received: number) => void) {}
 
   /** Takes the next message; a complete GLB comes back once, null until then. */
-  async take(message: string | ArrayBuffer): Promise<ReceivedAvatar | null> {
+  async take(message: string | ArrayBuffer): Promise<ArrayBuffer | null> {
     if (typeof message === "string") {
       this.begin(JSON.parse(message) as AvatarHeader);
       return null;
@@ -39,7 +34,7 @@ export class AvatarReceiver {
     if (this.filled < header.size) return null;
     this.header = null;
     await check(this.bytes, header.sha256);
-    return { header, glb: this.bytes.buffer };
+    return this.bytes.buffer;
   }
 
   private begin(header: AvatarHeader): void {

@@ -2,7 +2,7 @@
 
 import { Avatar } from "./avatar";
 import { Figures } from "./figures";
-import type { AvatarHeader, AvatarState } from "./protocol";
+import type { AvatarState } from "./protocol";
 import { retry } from "./retry";
 import type { Endpoint } from "./signalling";
 import type { Stage } from "./stage";
@@ -17,7 +17,9 @@ export class LiveAvatar implements WatcherEvents {
   private watcher: Watcher | null = null;
   private wanted = false;
   private model: Avatar | null = null;
-  private modelVersion = -1;
+  private modelConnection = 0; // which connection brought the model
+  private connection = 1;
+  private waiting: ArrayBuffer | null = null; // of avatars that wait only the newest is read
   private mirrored = false;
   private newest: AvatarState | null = null;
   private shown: AvatarState | null = null;
@@ -44,11 +46,14 @@ export class LiveAvatar implements WatcherEvents {
     this.model?.setMirrored(mirrored);
   }
 
-  /** Poses the avatar by the newest state, if that is a new one; called before every drawing. */
+  /**
+   * Poses the avatar by the newest state, if that is a new one; called before every drawing. While
+   * a new identity's avatar is on the way the one before goes on moving: a pose fits both.
+   */
   beforeDraw(): void {
     const state = this.newest;
     if (state === null || state === this.shown || this.model === null) return;
-    if (state.identityVersion !== this.modelVersion) return; // its avatar is still on the way
+    if (this.modelConnection !== this.connection) return; // another server, perhaps somebody else
     this.model.apply(state);
     this.model.root.visible = true;
     this.shown = state;
@@ -66,14 +71,15 @@ export class LiveAvatar implements WatcherEvents {
 
   // --- what the watcher tells
 
-  avatar(glb: ArrayBuffer, header: AvatarHeader): void {
-    this.loading = this.loading.then(() => this.load(glb, header.identity_version));
+  avatar(glb: ArrayBuffer): void {
+    this.waiting = glb;
+    this.loading = this.loading.then(() => this.loadNewest());
   }
 
   state(state: AvatarState): void {
     this.newest = state;
     this.lastStateMs = performance.now();
-    if (this.model !== null) this.status("");
+    if (this.modelConnection === this.connection) this.status("");
   }
 
   statistics(values: Record<string, number>): void {
@@ -82,6 +88,8 @@ export class LiveAvatar implements WatcherEvents {
 
   lost(reason: string): void {
     this.watcher = null;
+    this.connection++;
+    this.waiting = this.newest = null;
     void this.connect(`${reason} Connecting again…`);
   }
 
@@ -96,14 +104,18 @@ export class LiveAvatar implements WatcherEvents {
     this.status("Waiting for the avatar…");
   }
 
-  private async load(glb: ArrayBuffer, version: number): Promise<void> {
+  private async loadNewest(): Promise<void> {
+    const { connection, waiting: glb } = this;
+    this.waiting = null;
+    if (glb === null) return;
     try {
       const model = await Avatar.load(glb);
+      if (connection !== this.connection) return model.dispose();
       model.setMirrored(this.mirrored);
       model.root.visible = false; // until it is posed: nobody wants to see the rest pose flash by
       this.stage.setAvatar(model);
       this.model = model;
-      this.modelVersion = version;
+      this.modelConnection = connection;
       this.shown = null;
     } catch (error) {
       this.status((error as Error).message);

@@ -3,7 +3,6 @@
 import { AvatarReceiver } from "./avatar_receiver";
 import { RemoteClock } from "./clock";
 import {
-  type AvatarHeader,
   type AvatarState,
   CHANNELS,
   type ControlMessage,
@@ -16,8 +15,8 @@ import { connect, type Endpoint, type Session } from "./signalling";
 const PING_EVERY_MS = 2000;
 
 export interface WatcherEvents {
-  /** A whole base avatar; states with its identity version follow. */
-  avatar(glb: ArrayBuffer, header: AvatarHeader): void;
+  /** A whole base avatar, newer than all before. */
+  avatar(glb: ArrayBuffer): void;
   /** A newer state than all before. */
   state(state: AvatarState): void;
   /** The server's own figures. */
@@ -112,8 +111,8 @@ export class Watcher {
 
   private async takeAvatar(data: string | ArrayBuffer): Promise<void> {
     try {
-      const complete = await this.avatar.take(data);
-      if (complete !== null) this.events.avatar(complete.glb, complete.header);
+      const glb = await this.avatar.take(data);
+      if (glb !== null && !this.ended) this.events.avatar(glb);
     } catch (error) {
       this.fail(error);
     }
