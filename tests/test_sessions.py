@@ -115,7 +115,9 @@ def test_damaged_compiled_networks_are_compiled_again(own_store: ModelStore) -> 
     content = bytearray(blob.read_bytes())
     content[len(content) // 2] ^= 0xFF
     blob.write_bytes(content)
-    np.testing.assert_array_equal(open_session(NAME, own_store, "openvino")(face)[0], expected)
+    # Not to the bit: which kernels are the faster ones may be found otherwise this time.
+    again = open_session(NAME, own_store, "openvino")(face)[0]
+    np.testing.assert_allclose(again, expected, atol=1e-3)
     assert blob.read_bytes() != content
 
 
