@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -217,6 +218,45 @@ def test_what_is_wrong_is_said_in_one_sentence(change, message):
     with pytest.raises(ModelFileError, match=message) as caught:
         read_glb(join(document, binary), LIMIT)
     assert "\n" not in str(caught.value)
+
+
+def hostile(vertices=0, entries=0):
+    """A GLB whose attributes, or all of whose expressions, name the same long buffer views."""
+    document, binary = split(GLB)
+    primitive = document["meshes"][0]["primitives"][0]
+    length = max(16 * vertices, 12 * entries)
+    view = len(document["bufferViews"])
+    place = {"buffer": 0, "byteOffset": len(binary), "byteLength": length}
+    document["bufferViews"].append(place)
+    document["buffers"][0]["byteLength"] = len(binary) + length
+    for number in primitive["attributes"].values() if vertices else ():
+        document["accessors"][number].update(bufferView=view, count=vertices)
+    for target in primitive["targets"] if entries else ():
+        accessor = document["accessors"][target["POSITION"]]
+        accessor["count"] = accessor["sparse"]["count"] = entries
+        accessor["sparse"]["indices"]["bufferView"] = view
+        accessor["sparse"]["values"]["bufferView"] = view
+    return join(document, binary + b"\0" * length)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (hostile(vertices=700_000), "elements"),
+        (hostile(vertices=120_000), "120000 vertices"),
+        (hostile(entries=500_000), "26000000 entries"),
+    ],
+)
+def test_a_small_file_cannot_ask_for_much_memory(data, message):
+    """A server that a viewer watches must not be able to fill the viewer's memory."""
+    assert len(data) < LIMIT
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match=message):
+            read_glb(data, LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_numbers_that_are_not_finite_are_refused():

@@ -1,7 +1,8 @@
 """The binary glTF 2.0 container, read as untrusted bytes: chunks, JSON, bounds-checked accessors.
 
-Only what an avatar needs is read. Nothing outside of the given bytes is ever opened, and no
-allocation is larger than what the bytes themselves hold.
+Only what an avatar needs is read. Nothing outside of the given bytes is ever opened, and no array
+is longer than the buffer view that it is read from. Accessors may share views, so how many arrays
+are read, and how long they may be, is for the caller to bound.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ COMPONENTS: dict[int, type[np.generic]] = {
 }
 """glTF component types: those an avatar uses."""
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-_JSON_LIMIT = 4 << 20
+_JSON_LIMIT = 1 << 20
+"""Bytes; a real avatar's has 40 kB. Parsed, it takes many times its size."""
 
 Array = NDArray[Any]
 Item = TypeVar("Item")

@@ -19,6 +19,11 @@ from engine.errors import ModelFileError
 from engine.types import ARKIT_NAMES, F32, I32, U8
 
 DEFAULT_LIMIT = 64 << 20
+MAX_VERTICES = 100_000
+"""Drawn ones; ours have 21,000."""
+MAX_TRIANGLES = 2 * MAX_VERTICES
+MAX_MORPH_ENTRIES = 1_000_000
+"""Of all expressions together; ours have 164,000."""
 MAX_JOINTS = 256
 MAX_INFLUENCES = 16
 FLOAT, UBYTE, USHORT, UINT = (5126,), (5121,), (5121, 5123), (5121, 5123, 5125)
@@ -40,6 +45,7 @@ def read_glb(data: bytes, limit: int = DEFAULT_LIMIT) -> FusedAvatar:
         raise ModelFileError("the avatar should have one mesh of one part and one skin")
     primitive = mesh[0].primitives[0]
     extras = mesh[0].extras
+    _check_sizes(container, primitive)
     topology, drawn = _read_topology(container, primitive, extras)
     joints_m, names, parents = _read_skeleton(container)
     skin_joints, skin_weights = _read_skin(container, primitive, drawn, len(names))
@@ -58,6 +64,24 @@ def read_glb(data: bytes, limit: int = DEFAULT_LIMIT) -> FusedAvatar:
         texture=_read_texture(container),
         identity_version=_integer(extras, "identityVersion"),
     )
+
+
+def _check_sizes(container: Container, primitive: Primitive) -> None:
+    """Before anything is read: a few bytes of JSON can name the same megabytes again and again."""
+    accessors = container.document.accessors
+    if any(accessor.count > 3 * MAX_TRIANGLES for accessor in accessors):
+        raise ModelFileError(f"the avatar has an array of more than {3 * MAX_TRIANGLES} elements")
+    position = _named(primitive.attributes, "POSITION")
+    vertices = container.accessor(position, FLOAT, "VEC3").count
+    if vertices > MAX_VERTICES:
+        raise ModelFileError(f"the avatar has {vertices} vertices, at most {MAX_VERTICES}")
+    targets = (_named(target, "POSITION") for target in primitive.targets)
+    parts = (container.accessor(target, FLOAT, "VEC3").sparse for target in targets)
+    entries = sum(max(0, part.count) for part in parts if part is not None)
+    if entries > MAX_MORPH_ENTRIES:
+        raise ModelFileError(
+            f"the avatar's expressions have {entries} entries, at most {MAX_MORPH_ENTRIES}"
+        )
 
 
 def _read_topology(
