@@ -2,6 +2,8 @@
 
     python -m exporters.calibrate_landmarks [PEOPLE] [FRAMES]
 
+Needs a finished `sars setup` and OpenGL.
+
 Painted performers of different shapes act in front of a camera; the pose network reads each
 picture; for each landmark the offset in its carrying bone is found that best reprojects, by
 reweighted linear least squares. Both sides are averaged. Prints a table to paste.
@@ -9,7 +11,7 @@ reweighted linear least squares. Both sides are averaged. Prints a table to past
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -57,12 +59,18 @@ class View:
     """(2,) seen minus drawn, at the landmark's depth."""
 
 
-def main(people: int = PEOPLE, frames: int = FRAMES) -> None:
-    """Print the offsets, metres, left side, and how many views made each."""
+def main() -> None:
+    """Read the arguments; print the offsets, metres, left side, and how many views made each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("people", type=int, nargs="?", default=PEOPLE)
+    parser.add_argument("frames", type=int, nargs="?", default=FRAMES, help="of each of them")
+    given = parser.parse_args()
     views: list[list[View]] = [[] for _ in range(33)]
     networks = Networks(ModelStore.default())
-    for seed in range(1, people + 1):
-        for landmark, view in _views(networks, seed, frames):
+    for seed in range(1, given.people + 1):
+        for landmark, view in _views(networks, seed, given.frames):
             views[landmark].append(view)
     for name, (left, right) in PAIRS.items():
         offset = 0.5 * (solve_offset(views[left]) + MIRROR * solve_offset(views[right]))
@@ -144,4 +152,4 @@ def _view(place: F64, turn: F32, camera: Camera, px: F32) -> View:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]))
+    main()

@@ -1,6 +1,6 @@
 """Write ``engine/body/landmark_embedding.json``: where BlazePose's points lie on Anny.
 
-    python -m exporters.embed_landmarks BAKED_ANNY.npz
+    python -m exporters.embed_landmarks [BAKED_ANNY.npz]
 
 Each landmark is a weighted sum of joints and vertices of the rest pose, carried by one bone.
 Points inside the body (shoulders, hips, ...) are sums of joints, so they follow every body shape;
@@ -10,8 +10,8 @@ network reads a point elsewhere than anatomy has it, OFFSETS says by how much.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from engine.avatar.anny import PART_NAMES, BodyModel
+from engine.inference.store import BODY_FILE, ModelStore, write_atomically
 from engine.types import ARKIT_NAMES, F32, Phenotypes
 
 OUTPUT = Path(__file__).resolve().parents[1] / "engine" / "body" / "landmark_embedding.json"
@@ -27,7 +28,7 @@ SURFACE_PARTS = [PART_NAMES.index(n) for n in ("body", "head", "foot.L", "foot.R
 SIDES = {"left": ".L", "right": ".R"}
 Entry = dict[str, Any]
 
-# Name: (bone, {joint: weight}); weights sum to one. {s} is the side, {o} the other side.
+# Name: (bone, {joint: weight}); weights sum to one. {s} is the side.
 INNER: dict[str, tuple[str, dict[str, float]]] = {
     "shoulder": ("shoulder01{s}", {"upperarm01{s}": 1.0}),
     "elbow": ("lowerarm01{s}", {"lowerarm01{s}": 1.0}),
@@ -78,15 +79,28 @@ HAND_JOINTS = (
 )  # fmt: skip
 
 
-def main(baked: Path) -> None:
-    """Write the embedding for a baked body."""
+def main() -> None:
+    """Read the arguments and write the embedding of a baked body."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    body = ModelStore.default().folder / BODY_FILE
+    parser.add_argument("baked", type=Path, nargs="?", default=body, help="default: set-up's")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    given = parser.parse_args()
+    write_atomically(given.output, f"{json.dumps(embedding(given.baked), indent=1)}\n".encode())
+
+
+def embedding(baked: Path) -> dict[str, list[Entry]]:
+    """By point set, the entries of its landmarks.
+
+    Raises:
+        ModelFileError: the body is missing or damaged.
+    """
     model = BodyModel.load(baked)
-    table = {"body": _body(model)} | {
+    return {"body": _body(model)} | {
         f"{side}_hand": _hand(model, suffix) for side, suffix in SIDES.items()
     }
-    temporary = OUTPUT.with_suffix(".tmp")
-    temporary.write_text(json.dumps(table, indent=1) + "\n")
-    temporary.replace(OUTPUT)
 
 
 def _body(model: BodyModel) -> list[Entry]:
@@ -122,8 +136,8 @@ def _shifted(entry: Entry, torso_m: float) -> Entry:
 
 def _inner(name: str, side: str) -> Entry:
     bone, joints = INNER[name]
-    suffix, other = SIDES[side], SIDES["right" if side == "left" else "left"]
-    named = {joint.format(s=suffix, o=other): weight for joint, weight in joints.items()}
+    suffix = SIDES[side]
+    named = {joint.format(s=suffix): weight for joint, weight in joints.items()}
     return _entry(f"{side}_{name}", bone.format(s=suffix), joints=named)
 
 
@@ -196,4 +210,4 @@ def _entry(name: str, bone: str, **sources: Mapping[Any, float]) -> Entry:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 import zipfile
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -297,6 +299,34 @@ def test_a_program_folder_of_somebody_else_is_no_obstacle(
     monkeypatch.setattr(rehearsal_stamp, "STAMP", tmp_path / "file" / "rehearsed")
     rehearsal_stamp.renew()
     assert not rehearsal_stamp.is_fresh()
+
+
+@pytest.mark.parametrize(
+    "script", ["calibrate_face_embedding", "calibrate_landmarks", "embed_landmarks"]
+)
+def test_scripts_that_made_our_files_tell_their_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"exporters.{script}").main()
+    assert ended.value.code == 0
+    assert f"python -m exporters.{script}" in capsys.readouterr().out
+
+
+def test_the_body_s_landmarks_are_those_that_the_script_finds(model_cache: ModelStore) -> None:
+    """Vertices may differ where a left one and a right one are equally near."""
+    from engine.body import landmark_embedding
+    from exporters.embed_landmarks import embedding
+
+    made = embedding(model_cache.folder / BODY_FILE)
+    path = Path(landmark_embedding.__file__).with_suffix(".json")
+    kept = json.loads(path.read_text())
+    for name, entries in kept.items():
+        for ours, theirs in zip(made[name], entries, strict=True):
+            for key in ("name", "bone", "joints", "offset"):
+                assert ours.get(key) == theirs.get(key)
+            assert len(ours.get("vertices", {})) == len(theirs.get("vertices", {}))
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
