@@ -102,13 +102,6 @@ def slerp(a: Floats, b: Floats, t: float | Floats) -> Floats:
     return multiply(a, from_rotation_vector(difference * np.asarray(t, difference.dtype)))
 
 
-def angle_between(a: Floats, b: Floats) -> Floats:
-    """Angle in radians, [0, pi], of the rotation that leads from ``a`` to ``b``."""
-    difference = multiply(conjugate(a), b)
-    sine = np.linalg.norm(difference[..., :3], axis=-1)
-    return np.asarray(2.0 * np.arctan2(sine, np.abs(difference[..., 3])))
-
-
 def between_vectors(source: Floats, target: Floats) -> Floats:
     """The smallest rotation that brings each direction ``source`` onto ``target``.
 

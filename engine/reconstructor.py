@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import numpy as np
 
 from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
 from engine.body.body_targets import HeadPose
-from engine.body.smplify import BodyFit, BodyFitter
+from engine.body.smplify import BodyFit, BodyFitter, BodyShape
 from engine.face.face_fit import FaceFit, FaceFitter
 from engine.fusion.base_avatar import BaseAvatar
-from engine.types import ARKIT_NAMES, AvatarState, Camera, FusedMesh, Identity, Observation
+from engine.types import (
+    ARKIT_NAMES,
+    AvatarState,
+    Camera,
+    FaceLandmarks,
+    FusedMesh,
+    HandLandmarks,
+    Identity,
+    Observation,
+    PoseLandmarks,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +35,8 @@ class _Person:
 
     avatar: FusedAvatar
     poser: Poser
+    shape: BodyShape
+    is_another: bool = False
 
 
 class Reconstructor:
@@ -36,12 +51,13 @@ class Reconstructor:
         """
         self._base = base
         avatar = base.avatar_of(identity)
-        self._person = _Person(avatar, Poser(avatar))
         self._next: _Person | None = None
+        self._handing_over = threading.Lock()
         names = avatar.joint_names
         self._head = names.index("head")
         self._body = BodyFitter(names, avatar.joints_m, avatar.parents, avatar.rest_vertices_m)
         self._face = FaceFitter(avatar.rest_vertices_m, avatar.joints_m[self._head])
+        self._person = _Person(avatar, Poser(avatar), self._body.shape)
         self._clock_ns: int | None = None
 
     @property
@@ -49,10 +65,21 @@ class Reconstructor:
         """The avatar of the newest frame."""
         return self._person.avatar
 
-    def become(self, identity: Identity) -> None:
-        """Take over an identity from the next frame on. Any thread may call this."""
+    def become(self, identity: Identity, *, is_another: bool = False) -> None:
+        """Take over an identity from the next frame on. Any thread may call this.
+
+        Args:
+            identity: whose body.
+            is_another: somebody else stands there, so what was learned of the face and the pose is
+                forgotten; otherwise the same person is known better, and both stay.
+        """
         avatar = self._base.avatar_of(identity)
-        self._next = _Person(avatar, self._person.poser.with_identity(avatar))
+        shape = self._body.shape_of(avatar.joints_m, avatar.rest_vertices_m)
+        person = _Person(avatar, self._person.poser.with_identity(avatar), shape, is_another)
+        with self._handing_over:
+            if self._next is not None and self._next.is_another:
+                person = replace(person, is_another=True)
+            self._next = person
 
     def reset(self) -> None:
         """Forget pose and expression; the identity stays."""
@@ -71,11 +98,12 @@ class Reconstructor:
             milliseconds of ``face_fit``, ``body_fit`` and ``mesh``.
         """
         started = time.perf_counter()
+        seen = _finite(seen)
         self._take_over()
         camera = Camera.from_size(seen.width, seen.height)
         face = self._fit_face(seen, camera)
         face_done = time.perf_counter()
-        body = self._body.fit(seen, None if face is None else _head_target(face))
+        body = self._body.fit(seen, _head_target(face, seen))
         body_done = time.perf_counter()
         state = self._state(seen, camera, body, face)
         mesh = self._person.poser.pose(state)
@@ -87,13 +115,16 @@ class Reconstructor:
         return state, mesh, milliseconds
 
     def _take_over(self) -> None:
-        person, self._next = self._next, None
+        with self._handing_over:
+            person, self._next = self._next, None
         if person is None:
             return
         self._person = person
         avatar = person.avatar
-        self._body.set_identity(avatar.joints_m, avatar.rest_vertices_m)
+        self._body.set_identity(person.shape)
         self._face.set_identity(avatar.rest_vertices_m, avatar.joints_m[self._head])
+        if person.is_another:
+            self.reset()
 
     def _fit_face(self, seen: Observation, camera: Camera) -> FaceFit | None:
         last, self._clock_ns = self._clock_ns, seen.captured_at_ns
@@ -121,9 +152,34 @@ class Reconstructor:
         )
 
 
-def _head_target(face: FaceFit) -> HeadPose:
+def _head_target(face: FaceFit | None, seen: Observation) -> HeadPose | None:
+    """The face's head pose; one that was lost says nothing against a pose that is seen."""
+    if face is None or (seen.face is None and seen.pose is not None):
+        return None
     return HeadPose(
         face.head.rotation_xyzw.astype(np.float64),
         face.confidence,
         face.head.translation_m.astype(np.float64),
     )
+
+
+def _finite(seen: Observation) -> Observation:
+    """The same observation; a part of which any number is not one was not seen."""
+    return replace(
+        seen,
+        face=_whole(seen.face),
+        pose=_whole(seen.pose),
+        left_hand=_whole(seen.left_hand),
+        right_hand=_whole(seen.right_hand),
+    )
+
+
+_Part = TypeVar("_Part", FaceLandmarks, PoseLandmarks, HandLandmarks)
+
+
+def _whole(part: _Part | None) -> _Part | None:
+    if part is None:
+        return None
+    numbers = (getattr(part, field.name) for field in fields(part))
+    # One number that is not finite makes the sum so, and a sum allocates nothing.
+    return part if all(math.isfinite(np.sum(n)) for n in numbers) else None

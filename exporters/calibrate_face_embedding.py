@@ -24,7 +24,6 @@ from engine.inference.store import BODY_FILE, ModelStore
 from engine.perception.face import FaceTracker
 from engine.perception.networks import Networks
 from engine.types import F64
-from exporters.face_calibration.eye_rotation import eye_rotations
 from exporters.face_calibration.response_fit import (
     NOISE_FLOOR_MM,
     fit_response,
@@ -77,7 +76,6 @@ def calibrate(model: BodyModel, samples: Samples) -> Arrays:
         "noise_modes": fit.noise_modes.astype(STORED_DECIMALS),
         "noise_deviation": fit.noise_deviation,
         "noise_floor": np.array(NOISE_FLOOR_MM, np.float32),
-        "eye_rotations": eye_rotations(model),
     }
 
 

@@ -14,7 +14,16 @@ from engine.body.kinematics import forward_kinematics, posed_joints
 from engine.body.landmark_embedding import embed
 from engine.body.smplify import BodyFit, BodyFitter
 from engine.body.viewing_ray import body_rotation, ray_rotation
-from engine.types import F32, Camera, HandLandmarks, Observation, Phenotypes, PoseLandmarks
+from engine.face.landmark_embedding import default_embedding
+from engine.types import (
+    F32,
+    Camera,
+    FaceLandmarks,
+    HandLandmarks,
+    Observation,
+    Phenotypes,
+    PoseLandmarks,
+)
 
 WIDTH, HEIGHT = 640, 480
 CAMERA = Camera.from_size(WIDTH, HEIGHT)
@@ -89,6 +98,16 @@ class Puppet:
         )
         left, right = (_hand(hand.landmarks_m, noise, rng) for hand in self.hands)
         return Observation(index, 10**9 + index * FRAME_NS, WIDTH, HEIGHT, None, pose, left, right)
+
+    def face(self) -> FaceLandmarks:
+        """What a perfect face network reports of the present pose: a straight face."""
+        head, embedding = self.body.joint_names.index("head"), default_embedding()
+        rotation, place = self.problem.rotations[head], self.problem.positions_m[head]
+        neutral = embedding.neutral_m(self.shape.vertices_m, self.shape.joints_m[head])
+        points = neutral @ rotation.T + place
+        pixels = project(points)
+        pixels[:, 2] = (place[2] - points[:, 2]) * CAMERA.focal_px / -place[2]
+        return FaceLandmarks(pixels, 1.0)
 
     @property
     def joints_m(self) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.avatar.topology import FusedAvatar, Region, Topology
-from engine.quaternions import from_rotation_vector
+from engine.quaternions import conjugate, from_rotation_vector, multiply
 from engine.types import ARKIT_NAMES, F32, AvatarState, Camera
 
 JOINTS = 6
@@ -77,6 +77,13 @@ def synthetic_avatar(seed: int = 0, influences: int = 5) -> FusedAvatar:
         texture=None,
         identity_version=3,
     )
+
+
+def angle_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Radians, [0, pi], of the rotations that lead from quaternions ``a`` to ``b``."""
+    difference = multiply(conjugate(a), b)
+    sine = np.linalg.norm(difference[..., :3], axis=-1)
+    return 2.0 * np.arctan2(sine, np.abs(difference[..., 3]))
 
 
 def random_state(joints: int, seed: int = 0, spread: float = 0.6) -> AvatarState:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from scipy.optimize import lsq_linear
 from scipy.spatial.transform import Rotation
 
-from engine.avatar.anny import BodyModel
+from engine.avatar.anny import PART_NAMES, BodyModel
 from engine.errors import ModelFileError
 from engine.face import eyelids
 from engine.face.bounded_least_squares import solve_bounded
@@ -29,6 +31,11 @@ from engine.types import ARKIT_NAMES, Camera, FaceLandmarks, Phenotypes
 CAMERA = Camera.from_size(640, 480)
 HEAD = np.array([0.03, 0.02, -0.6])
 OPEN = ARKIT_NAMES.index("jawOpen")
+
+
+@cache
+def response() -> LandmarkResponse:
+    return LandmarkResponse(default_embedding())
 
 
 def action(**strengths: float) -> np.ndarray:
@@ -92,8 +99,7 @@ def look(
     rotation = Rotation.from_euler("yxz", turn_deg, degrees=True).as_matrix()
     direction = view_direction(rotation, HEAD)
     yaw, pitch = view_angles(direction)
-    response = LandmarkResponse(embedding)
-    moved = response.features(expression, yaw) + response.neutral_features(yaw, pitch)
+    moved = response().features(expression, yaw) + response().neutral_features(yaw, pitch)
     moved = moved.reshape(-1, 3)
     face = embedding.neutral_m(rest, np.zeros(3, np.float32)) + shape_m + 1e-3 * moved
     pixels = project(face @ rotation.T + HEAD)
@@ -199,13 +205,17 @@ def test_an_action_reads_as_such_on_its_side(
         assert expression[ARKIT_NAMES.index(other)] < 0.3
 
 
-def test_gaze_turns_the_eyes_together(rest_vertices: np.ndarray) -> None:
-    fitter = warmed(rest_vertices)
+def test_gaze_turns_the_eyeballs_together(rest_vertices: np.ndarray, body: BodyModel) -> None:
+    """Irises that look to the person's left turn both of the avatar's pupils there."""
     to_their_left = action(eyeLookOutLeft=0.7, eyeLookInRight=0.7)
-    fit = fitter.fit(look(rest_vertices, to_their_left), CAMERA)
-    for quaternion in (fit.gaze_left_xyzw, fit.gaze_right_xyzw):
-        ahead = Rotation.from_quat(quaternion).apply([0.0, 0.0, 1.0])
-        assert ahead[0] > 0.1
+    fit = warmed(rest_vertices).fit(look(rest_vertices, to_their_left), CAMERA)
+    vertex = np.repeat(np.arange(len(body.template_m)), np.diff(body.morph_starts))
+    moved = np.zeros_like(body.template_m)
+    np.add.at(moved, vertex, fit.expression[body.morph_actions, None] * body.morph_offsets_m)
+    for part in ("eye_front.L", "eye_front.R"):
+        ball = np.unique(body.faces[body.face_parts == PART_NAMES.index(part)])
+        pupil = ball[np.argmax(body.template_m[ball, 2])]
+        assert moved[pupil, 0] > 1e-3
 
 
 def test_a_held_smile_stays_a_smile(rest_vertices: np.ndarray) -> None:
@@ -288,6 +298,93 @@ def test_a_lost_face_relaxes(rest_vertices: np.ndarray) -> None:
     assert opened[1] > 0.8 * opened[0]
     assert opened[-1] < 0.01
     assert fit.confidence < 0.05
+
+
+@pytest.mark.parametrize("interval_s", [-3600.0, 3600.0])
+def test_a_clock_that_jumps_breaks_no_lost_face(
+    rest_vertices: np.ndarray, interval_s: float
+) -> None:
+    fitter = warmed(rest_vertices)
+    seen = fitter.fit(look(rest_vertices, action(jawOpen=1.0)), CAMERA)
+    fit = fitter.lost(interval_s)
+    assert (fit.expression <= seen.expression).all()
+    assert fit.confidence <= seen.confidence
+
+
+def away(fitter: FaceFitter, seconds: float) -> None:
+    for _ in range(round(30 * seconds)):
+        fitter.lost()
+
+
+@pytest.fixture(scope="module")
+def somebody_else(rest_vertices: np.ndarray, body: BodyModel) -> np.ndarray:
+    """(478, 3) another woman, with a crooked face."""
+    other = Phenotypes(gender=1.0, age=0.9, weight=0.8)
+    crooked = smooth_shape(rest_vertices, 0.0015)
+    return neutral_of(body, other) - neutral_of(body, Phenotypes()) + crooked
+
+
+@pytest.mark.parametrize("absence_s", [0.0, 10.0])
+def test_the_next_person_is_not_read_through_the_last_ones_face(
+    rest_vertices: np.ndarray, somebody_else: np.ndarray, absence_s: float
+) -> None:
+    """After an absence at once; without one after seconds in which nothing fits."""
+    fitter = warmed(rest_vertices)
+    for frame in range(90):
+        fitter.fit(look(rest_vertices, np.zeros(52), noise_px=0.2, seed=frame), CAMERA)
+    away(fitter, absence_s)
+    for frame in range(90 if absence_s else 300):
+        seen = look(rest_vertices, np.zeros(52), (0, 0, 0), somebody_else, 0.2, frame)
+        last = fitter.fit(seen, CAMERA)
+    assert last.expression.mean() < 0.01
+    assert last.expression.max() < 0.15
+
+
+def test_a_short_loss_forgets_nobody(rest_vertices: np.ndarray, somebody_else: np.ndarray) -> None:
+    fitter = warmed(rest_vertices, somebody_else)
+    smile = look(
+        rest_vertices, action(mouthSmileLeft=0.8, mouthSmileRight=0.8), shape_m=somebody_else
+    )
+    before = fitter.fit(smile, CAMERA).expression
+    away(fitter, 1.0)
+    np.testing.assert_allclose(fitter.fit(smile, CAMERA).expression, before, atol=0.05)
+
+
+def test_a_grimace_held_for_long_is_nobody_else(rest_vertices: np.ndarray) -> None:
+    fitter = warmed(rest_vertices)
+    grimace = action(jawOpen=0.6, mouthSmileLeft=0.9, browDownLeft=0.8, browDownRight=0.8)
+    for frame in range(300):
+        fit = fitter.fit(look(rest_vertices, grimace, (15, 0, 0), 0.0, 0.2, frame), CAMERA)
+    assert fit.expression[OPEN] > 0.4
+
+
+def test_a_face_hardly_believed_teaches_little(
+    rest_vertices: np.ndarray, somebody_else: np.ndarray
+) -> None:
+    """A poster that the detector half takes for a face must not become the person's own."""
+    doubtful, sure = (FaceFitter(rest_vertices, np.zeros(3, np.float32)) for _ in range(2))
+    for frame in range(5):
+        seen = look(rest_vertices, np.zeros(52), shape_m=somebody_else, noise_px=0.2, seed=frame)
+        sure.fit(seen, CAMERA)
+        doubtful.fit(replace(seen, presence=0.05), CAMERA)
+    strangers, own = (f._neutral.landmarks_m - f._model_m for f in (doubtful, sure))
+    assert np.abs(strangers).mean() < 0.5 * np.abs(own).mean()
+
+
+@pytest.mark.parametrize("factor", [1e4, 1e30])
+def test_landmarks_that_lead_nowhere_are_a_lost_face(
+    rest_vertices: np.ndarray, factor: float
+) -> None:
+    fitter = warmed(rest_vertices)
+    first = fitter.fit(look(rest_vertices, np.zeros(52)), CAMERA)
+    far = look(rest_vertices, np.zeros(52))
+    far.points_px[:240, :2] *= np.float32(factor)
+    lost = fitter.fit(far, CAMERA)
+    np.testing.assert_array_equal(lost.head.translation_m, first.head.translation_m)
+    assert lost.confidence < first.confidence
+    again = fitter.fit(look(rest_vertices, np.zeros(52)), CAMERA)
+    assert again.expression.mean() < 0.03
+    assert again.confidence > 0.9
 
 
 def test_a_damaged_embedding_is_named(tmp_path) -> None:

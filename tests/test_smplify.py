@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from puppet import FRAME_NS, HEIGHT, WIDTH, Noise, Puppet, without
+from rigs import angle_between
 
 from engine import quaternions
 from engine.avatar.anny import FILE_NAME, BodyModel
@@ -152,6 +153,12 @@ def _sway(puppet: Puppet, start: np.ndarray, index: int) -> Observation:
     return puppet.see(index)
 
 
+def _stand(puppet: Puppet, start: np.ndarray, index: int) -> Observation:
+    """No movement, but time passes."""
+    puppet.problem.angles[:] = start
+    return puppet.see(index)
+
+
 @pytest.fixture
 def standing(puppet: Puppet) -> np.ndarray:
     puppet.natural(np.random.default_rng(4), 0.3)
@@ -263,16 +270,78 @@ def test_short_loss_holds_then_fades(puppet: Puppet, standing: np.ndarray) -> No
 def test_unseen_hand_relaxes_smoothly(puppet: Puppet, standing: np.ndarray) -> None:
     fitter = puppet.fitter()
     tips = puppet.joints("finger2-3.L", "finger3-3.L", "wrist.L")
-    puppet.hands[0].angles[:] = puppet.hands[0].model.column("upper") * 0.9
+    left, habit = puppet.hands[0], puppet.hands[0].model.column("habit")
+    left.angles[:] = left.model.column("upper") * 0.9
     for index in range(6):
-        fit = fitter.fit(replace(_sway(puppet, standing, 0), index=index))
-    before = puppet.fitted_joints_m(fit)[tips]
-    for index in range(6, 40):
-        fit = fitter.fit(replace(_sway(puppet, standing, 0), index=index, left_hand=None))
+        fit = fitter.fit(_stand(puppet, standing, index))
+    closed = before = puppet.fitted_joints_m(fit)[tips]
+    for index in range(6, 96):
+        fit = fitter.fit(replace(_stand(puppet, standing, index), left_hand=None))
         now = puppet.fitted_joints_m(fit)[tips]
         assert np.linalg.norm((now - now[2]) - (before - before[2]), axis=1).max() < 0.03
         before = now
     assert fit.left_hand_confidence < 0.01 < fit.right_hand_confidence
+    left.angles[:] = habit
+    _stand(puppet, standing, 0)
+    habitual = puppet.joints_m[tips]
+    opened = np.linalg.norm((now - now[2]) - (closed - closed[2]), axis=1)
+    missing = np.linalg.norm((now - now[2]) - (habitual - habitual[2]), axis=1)
+    assert opened[:2].min() > 0.03
+    assert missing[:2].max() < 0.01
+
+
+@pytest.mark.parametrize("frame_ns", [FRAME_NS, FRAME_NS // 3])
+def test_hands_fade_by_the_clock_not_by_the_frame(
+    puppet: Puppet, standing: np.ndarray, frame_ns: int
+) -> None:
+    fitter, seen = puppet.fitter(), _stand(puppet, standing, 0)
+    for index in range(30):
+        fitter.fit(replace(seen, captured_at_ns=index * frame_ns))
+    for index in range(30, 30 + round(1e8 / frame_ns)):
+        fit = fitter.fit(replace(seen, captured_at_ns=index * frame_ns, left_hand=None))
+    assert fit.left_hand_confidence == pytest.approx(0.33, abs=0.02)
+
+
+def test_fingers_are_there_at_once_after_a_cut(puppet: Puppet, standing: np.ndarray) -> None:
+    """Another person's fist must not open slowly into this one's spread hand."""
+    fitter, hand = puppet.fitter(), puppet.hands[0]
+    tips, wrist = puppet.joints("finger2-3.L", "finger3-3.L"), puppet.joints("wrist.L")
+    for index in range(12):
+        hand.angles[:] = hand.model.column("upper" if index < 11 else "habit") * 0.9
+        puppet.problem.angles[:] = standing
+        puppet.problem.angles[0] += 0.5 * (index == 11)
+        fit = fitter.fit(puppet.see(index))
+    assert fit.cold
+    fitted, true = puppet.fitted_joints_m(fit), puppet.joints_m
+    apart = (fitted[tips] - fitted[wrist]) - (true[tips] - true[wrist])
+    assert np.linalg.norm(apart, axis=1).max() < 0.015
+
+
+def test_a_pose_that_nobody_can_see_is_not_believed(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter = puppet.fitter()
+    for index in range(10):
+        last = fitter.fit(_sway(puppet, standing, index))
+    assert last.body_confidence > 0.9
+    for index in range(10, 40):
+        fit = fitter.fit(without(_sway(puppet, standing, index), *range(33)))
+        assert np.isnan(fit.residual_m)
+    assert fit.body_confidence < 0.1
+    few = fitter.fit(without(_sway(puppet, standing, 40), *range(1, 33)))
+    assert few.body_confidence < 0.4
+
+
+def test_a_fit_that_leads_nowhere_is_no_start(puppet: Puppet, standing: np.ndarray) -> None:
+    fitter = puppet.fitter()
+    for index in range(5):
+        fitter.fit(_sway(puppet, standing, index))
+    fitter.shape.problem.angles[7] = np.nan
+    lost = fitter.fit(_sway(puppet, standing, 5))
+    assert np.isnan(lost.residual_m)
+    assert np.isfinite(lost.rotations_xyzw).all()
+    for index in range(6, 12):
+        fit = fitter.fit(_sway(puppet, standing, index))
+    apart = puppet.fitted_joints_m(fit) - puppet.joints_m
+    assert np.linalg.norm(apart, axis=1).max() < 0.1
 
 
 def test_head_target_turns_the_head(puppet: Puppet, standing: np.ndarray) -> None:
@@ -285,7 +354,7 @@ def test_head_target_turns_the_head(puppet: Puppet, standing: np.ndarray) -> Non
         )
         fitter.fit(seen, HeadPose(np.asarray(wanted, np.float64)))
     got = quaternions.from_matrix(fitter._body.rotations[head])
-    assert quaternions.angle_between(got, wanted) < 0.12
+    assert angle_between(got, wanted) < 0.12
 
 
 def test_same_input_same_output(puppet: Puppet, standing: np.ndarray) -> None:
@@ -299,14 +368,15 @@ def test_same_input_same_output(puppet: Puppet, standing: np.ndarray) -> None:
 
 def test_another_shape_keeps_the_pose(puppet: Puppet, standing: np.ndarray) -> None:
     fitter = puppet.fitter()
-    for index in range(5):
-        before = fitter.fit(replace(_sway(puppet, standing, 0), index=index))
-    shape = puppet.shape
-    fitter.set_identity(shape.joints_m * np.float32(1.05), shape.vertices_m * np.float32(1.05))
-    after = fitter.fit(replace(_sway(puppet, standing, 0), index=5))
-    assert not after.cold
-    turned = quaternions.angle_between(before.rotations_xyzw, after.rotations_xyzw)
-    assert np.degrees(turned).max() < 10.0
+    for index in range(30):
+        before = fitter.fit(_stand(puppet, standing, index))
+    joints, vertices = puppet.shape.joints_m, puppet.shape.vertices_m
+    fitter.set_identity(fitter.shape_of(joints * np.float32(1.05), vertices * np.float32(1.05)))
+    # Nobody is seen, so what the next frame has is what was kept.
+    after = fitter.fit(_unseen(30))
+    turned = angle_between(before.rotations_xyzw, after.rotations_xyzw)
+    assert np.degrees(turned).max() < 3.0
+    assert not fitter.fit(_stand(puppet, standing, 31)).cold
 
 
 def test_other_skeletons_are_refused(puppet: Puppet) -> None:

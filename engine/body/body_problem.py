@@ -83,6 +83,11 @@ class BodyProblem:
         """(33, 3) BlazePose's points on the present pose."""
         return np.asarray(self._work.points_m[:BODY_POINTS])
 
+    def continue_from(self, other: BodyProblem) -> None:
+        """Take over the pose of the same person's other shape."""
+        self.angles[:], self.base[:] = other.angles, other.base
+        self.pose()
+
     def relax(self) -> None:
         """A relaxed person standing upright in front of the camera."""
         self._work.angles[:] = self.model.column("habit")
@@ -212,7 +217,8 @@ class BodyProblem:
     ) -> tuple[int, bool]:
         """Start again from nothing; keep that only where it explains the frame clearly better.
 
-        Both poses are refined without the pull of the last frame, so neither is favoured.
+        Both poses are refined without the pull of the last frame. Each is judged with pixels
+        weighed at its own depth: the same landmark errors in metres cost both the same.
 
         Returns:
             The steps tried, and whether the new start was kept.
@@ -245,7 +251,13 @@ class BodyProblem:
         return float(np.sqrt(mean)), float(np.arccos(np.clip(worst, -1.0, 1.0)))
 
     def distance_m(self, seen: Observation, trust: F64, camera: Camera) -> float:
-        """Weighted median distance between landmarks and the present pose, at their depth."""
+        """Weighted median distance between landmarks and the present pose, at their depth.
+
+        Args:
+            seen: has a pose.
+            trust: (33,) of its landmarks; nan where all are zero.
+            camera: the pinhole camera.
+        """
         assert seen.pose is not None
         points = self.landmarks_m
         depth = np.maximum(-points[:, 2], 0.05)
@@ -255,6 +267,6 @@ class BodyProblem:
         apart = np.hypot(u - px[:, 0], v - px[:, 1]) * depth / camera.focal_px
         order = np.argsort(apart)
         total = np.cumsum(trust[order])
-        if total[-1] < 0.5:
-            return 0.0
+        if total[-1] <= 0.0:
+            return float("nan")
         return float(apart[order][np.searchsorted(total, 0.5 * total[-1])])

@@ -168,7 +168,7 @@ def measure_palm(
 def measure_head(targets: Targets, head: HeadPose, camera: Camera, weight: float) -> None:
     """The head's rotation as three directions, its joint as a pixel.
 
-    The pose network's own head points give way.
+    The pose network's own head points give way as far as the face is believed.
 
     Args:
         targets: filled in place.
@@ -179,7 +179,8 @@ def measure_head(targets: Targets, head: HeadPose, camera: Camera, weight: float
     rotation = quaternions.to_matrix(np.asarray(head.rotation_xyzw, np.float64))
     targets.aim_directions[:3] = rotation.T
     targets.aim_weights[:3] = head.confidence / HEAD_SIGMA
-    targets.segment_weights[_HEAD_SEGMENTS] *= HEAD_OVER_POSE
+    give_way = 1.0 + head.confidence * (HEAD_OVER_POSE - 1.0)
+    targets.segment_weights[_HEAD_SEGMENTS] *= give_way
     if head.position_m is None or head.position_m[2] > -0.05:
         return
     scale = camera.focal_px / -head.position_m[2]
@@ -188,7 +189,7 @@ def measure_head(targets: Targets, head: HeadPose, camera: Camera, weight: float
         camera.cy - scale * head.position_m[1],
     )
     targets.point_weights[-1] = weight * head.confidence * POINT_SIGMA_M / HEAD_POSITION_SIGMA_M
-    targets.point_weights[HEAD_POINTS] *= HEAD_OVER_POSE
+    targets.point_weights[HEAD_POINTS] *= give_way
 
 
 _HEAD_SEGMENTS = [k for k, (a, b, _) in enumerate(BODY_SEGMENTS) if a < 11 and b < 11]

@@ -25,6 +25,10 @@ BONES = tuple((4 * f + k, 4 * f + k + 1) for f in range(5) for k in (1, 2, 3))
 POINT_SIGMA_M = 0.006
 DIRECTION_SIGMA = 0.2
 RELAX_SECONDS = 0.5
+BELIEVE_SECONDS = 0.05
+"""How long confidence takes to rise where a hand is seen,"""
+FADE_SECONDS = 0.09
+"""and to fall where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class HandFitter:
             palm: the wrist as the body's fit has it.
             camera: the pinhole camera.
             frames: time since the last frame in thirtieths of a second.
-            cold: whether the last angles mean nothing.
+            cold: whether the last angles mean nothing; then they are not filtered either.
         """
         self._work.base[:] = palm.rotation
         self._model.chain.offsets_m[0] = palm.position_m
@@ -140,11 +144,17 @@ class HandFitter:
             self._relax(frames)
         else:
             self._measure(hand, palm, camera)
-            self.confidence += 0.5 * (hand.presence - self.confidence)
+            share = 1.0 - np.exp(-frames / (30.0 * BELIEVE_SECONDS))
+            self.confidence += float(share) * (hand.presence - self.confidence)
         iterations = 12 if fresh and hand is not None else 3
         solve(
             self._model.chain, self._residuals, self._targets, self._work, iterations, 1e-3
         )  # fmt: skip
+        if not np.isfinite(self._work.angles).all():
+            self.reset()
+        elif cold:
+            self._smooth[:] = self._work.angles
+            self._filter.reset()
 
     def smoothed(self, seconds: float) -> F64:
         """(20, 4) rotations relative to the parent, filtered; the wrist's is its global one."""
@@ -157,7 +167,7 @@ class HandFitter:
 
     def _relax(self, frames: float) -> None:
         """Let fingers fall towards their habit with a time constant of half a second."""
-        self.confidence *= 0.7
+        self.confidence *= float(np.exp(-frames / (30.0 * FADE_SECONDS)))
         self._targets.point_weights[:] = 0.0
         self._targets.segment_weights[:] = 0.0
         share = 1.0 - np.exp(-frames / (30.0 * RELAX_SECONDS))

@@ -35,6 +35,10 @@ FORGET_SECONDS = 1.5
 HOLD_PACE = 0.3
 """How fast an unseen body sinks back to habit, relative to how fast a seen one may move."""
 FADE_SECONDS = 0.3
+LEAST_TRUST = 0.5
+"""A pose whose landmarks are trusted less than this in total is not seen."""
+ENOUGH_TRUST = 4.0
+"""With fewer landmarks than so many, a fit is believed less the fewer there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,14 @@ class BodyFit:
     iterations: int
     cold: bool
     """Whether the pose was found from nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyShape:
+    """What a fitter needs to know of one person's body, with the workspaces to fit it."""
+
+    problem: BodyProblem
+    hands: tuple[HandFitter, HandFitter]
 
 
 class BodyFitter:
@@ -80,25 +92,15 @@ class BodyFitter:
         """
         self._names, self._parents = tuple(joint_names), np.asarray(parents, np.int32)
         self._camera = camera
-        self._body, self._hands = self._shaped(joints_m, vertices_m)
+        self._take(self.shape_of(joints_m, vertices_m))
         self._filter = PoseFilter(len(self._body.angles))
         self.reset()
         # Load every kernel now: the first frame should not pay for it.
         self.fit(Observation(0, 0, 64, 64))
         self.reset()
 
-    def _shaped(
-        self, joints_m: F32, vertices_m: F32
-    ) -> tuple[BodyProblem, tuple[HandFitter, HandFitter]]:
-        joints = np.asarray(joints_m, np.float64)
-        rest = RestJoints(self._names, joints)
-        embedding = embed(self._names, joints, np.asarray(vertices_m, np.float64))
-        left = HandFitter(rest, self._parents, SIDES[0], embedding.left_hand)
-        right = HandFitter(rest, self._parents, SIDES[1], embedding.right_hand)
-        return BodyProblem(rest, self._parents, embedding), (left, right)
-
-    def set_identity(self, joints_m: F32, vertices_m: F32) -> None:
-        """Take over another body shape; the pose is kept.
+    def shape_of(self, joints_m: F32, vertices_m: F32) -> BodyShape:
+        """Lay out the fit for another body: a frame's time. Any thread may call this.
 
         Args:
             joints_m: (J, 3) rest positions.
@@ -107,12 +109,31 @@ class BodyFitter:
         Raises:
             ModelFileError: joints or vertices are not Anny's.
         """
-        body, hands = self._shaped(joints_m, vertices_m)
-        body.angles[:], body.base[:] = self._body.angles, self._body.base
-        body.pose()
-        for new, old in zip(hands, self._hands, strict=True):
+        joints = np.asarray(joints_m, np.float64)
+        rest = RestJoints(self._names, joints)
+        embedding = embed(self._names, joints, np.asarray(vertices_m, np.float64))
+        left = HandFitter(rest, self._parents, SIDES[0], embedding.left_hand)
+        right = HandFitter(rest, self._parents, SIDES[1], embedding.right_hand)
+        return BodyShape(BodyProblem(rest, self._parents, embedding), (left, right))
+
+    @property
+    def shape(self) -> BodyShape:
+        """The body that is fitted now."""
+        return BodyShape(self._body, self._hands)
+
+    def set_identity(self, shape: BodyShape) -> None:
+        """Take over another body; the pose is kept.
+
+        Args:
+            shape: from :meth:`shape_of`; this fitter's alone from now on.
+        """
+        shape.problem.continue_from(self._body)
+        for new, old in zip(shape.hands, self._hands, strict=True):
             new.continue_from(old)
-        self._body, self._hands = body, hands
+        self._take(shape)
+
+    def _take(self, shape: BodyShape) -> None:
+        self._body, self._hands = shape.problem, shape.hands
 
     def reset(self) -> None:
         """Forget everything: the next frame starts from nothing."""
@@ -135,10 +156,11 @@ class BodyFitter:
         seconds = self._elapsed(observation)
         camera = self._camera or Camera.from_size(observation.width, observation.height)
         observation = in_camera_axes(observation, camera)
-        if observation.pose is None:
+        trust = _trust(observation)
+        if trust is None:
             iterations, cold, residual = self._hold(camera, head, seconds), False, float("nan")
         else:
-            iterations, cold, residual = self._follow(observation, camera, head, seconds)
+            iterations, cold, residual = self._follow(observation, trust, camera, head, seconds)
         both = (observation.left_hand, observation.right_hand)
         for hand, seen in zip(self._hands, both, strict=True):
             wrist = hand.rows[0]
@@ -163,11 +185,16 @@ class BodyFitter:
         return self._body.solve(WARM_ITERATIONS)[1]
 
     def _follow(
-        self, seen: Observation, camera: Camera, head: HeadPose | None, seconds: float
+        self,
+        seen: Observation,
+        trust: F64,
+        camera: Camera,
+        head: HeadPose | None,
+        seconds: float,
     ) -> tuple[int, bool, float]:
         """Warm where the last pose is near, from nothing where it is not."""
         assert seen.pose is not None
-        body, trust = self._body, certainty(seen.pose, seen.width, seen.height)
+        body = self._body
         self._lost_s = 0.0
         cold = not self._tracking or body.distance_m(seen, trust, camera) > JUMP_M
         if cold:
@@ -180,10 +207,15 @@ class BodyFitter:
                 more, cold = body.reconsider(seen, trust, camera, head)
                 iterations += more
                 self._patience = PATIENCE_FRAMES * self._doubtful(seen, trust, camera)
+        if not np.isfinite(body.angles).all():
+            body.relax()
+            self._tracking = False
+            return self._hold(camera, head, seconds), False, float("nan")
         body.pose()
         residual = body.distance_m(seen, trust, camera)
         self._tracking = True
-        quality = float(np.exp(-((residual / POOR_M) ** 2))) * seen.pose.presence
+        visible = min(float(trust.sum()) / ENOUGH_TRUST, 1.0)
+        quality = float(np.exp(-((residual / POOR_M) ** 2))) * visible * seen.pose.presence
         self._confidence += (1.0 if cold else 0.3) * (quality - self._confidence)
         return iterations, cold, residual
 
@@ -219,3 +251,11 @@ class BodyFitter:
             iterations,
             cold,
         )
+
+
+def _trust(seen: Observation) -> F64 | None:
+    """(33,) trust in the landmarks of the pose, ``None`` where there is hardly any."""
+    if seen.pose is None:
+        return None
+    trust = certainty(seen.pose, seen.width, seen.height)
+    return trust if float(trust.sum()) >= LEAST_TRUST else None

@@ -1,4 +1,4 @@
-"""The live face fit: 478 landmarks to head pose, 52 expressions and gaze, frame after frame."""
+"""The live face fit: 478 landmarks to head pose and 52 expressions, frame after frame."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from engine import quaternions
 from engine.face.expression import ExpressionSolver
 from engine.face.expression_prior import default_prior
 from engine.face.eyelids import close_lids
-from engine.face.gaze import gaze_rotations
 from engine.face.head_pose import (
     HeadPose,
     initial_pose,
@@ -18,7 +17,12 @@ from engine.face.head_pose import (
     reprojection_rms,
 )
 from engine.face.landmark_embedding import LandmarkEmbedding, default_embedding
-from engine.face.landmark_features import lateral_displacements, view_angles, view_direction
+from engine.face.landmark_features import (
+    Displaced,
+    lateral_displacements,
+    view_angles,
+    view_direction,
+)
 from engine.face.neutral import NeutralFace
 from engine.face.response import LandmarkResponse
 from engine.face.smoothing import ExpressionFilter, HeadFilter
@@ -29,12 +33,16 @@ LONGEST_INTERVAL_S = 0.5
 RELAX_SECONDS = 0.3
 FORGET_SECONDS = 1.5
 """A face away for longer is fitted from scratch, though still taken for the same person."""
+STRANGER_SECONDS = 5.0
+"""One away for longer may be anybody's: the neutral face is learned anew."""
 EYES = (468, 473)
 LIKE_SHAPES = np.array([not name.startswith(("eyeBlink", "eyeLook")) for name in ARKIT_NAMES])
 """Actions that a stranger's features may be mistaken for: low brows, a long upper lip."""
 LARGEST_JUMP = 0.04
 """Pose residual, as a share of the face's width, above which the fit starts cold."""
 RESIDUAL_SCALE = 0.05
+FURTHEST_MM = 1e3
+"""Landmarks further from a face than this, or nowhere at all, are none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +51,7 @@ class FaceFit:
 
     head: HeadPose
     expression: F32
-    """(52,) in [0, 1], ordered as ARKIT_NAMES."""
-    gaze_left_xyzw: F32
-    """(4,) the left eyeball's rotation in head axes; see :mod:`engine.face.gaze`."""
-    gaze_right_xyzw: F32
+    """(52,) in [0, 1], ordered as ARKIT_NAMES; its eyeLook actions turn the eyeballs."""
     confidence: float
     """In [0, 1]."""
 
@@ -107,25 +112,33 @@ class FaceFitter:
 
     def fit(
         self, face: FaceLandmarks, camera: Camera, interval_s: float = DEFAULT_INTERVAL_S
-    ) -> FaceFit:
+    ) -> FaceFit | None:
         """Fit a frame.
 
         Args:
             face: the landmarks.
             camera: that took them.
             interval_s: seconds since the frame before.
+
+        Returns:
+            The fit; landmarks that lead to none are a lost face.
         """
-        seconds = float(np.clip(interval_s, 1e-3, LONGEST_INTERVAL_S))
+        seconds = _sensible(interval_s)
         points = np.ascontiguousarray(face.points_px, np.float64)
         pose = self._find_pose(points, camera)
-        expression = self._find_expression(points, pose, camera, seconds)
+        seen = self._compare(points, pose, camera)
+        if not float(np.abs(seen.features).max()) < FURTHEST_MM:
+            self._pose = None
+            return self.lost(seconds)
+        confidence = self._confidence(face, pose, points)
+        expression = self._find_expression(seen, confidence, seconds)
         self._pose, self._away_s = pose, 0.0
         head = HeadPose(
             quaternions.from_matrix(pose.rotation).astype(np.float32),
             pose.translation.astype(np.float32),
             pose.residual_px,
         )
-        self._last = self._report(head, expression, self._confidence(face, pose, points), seconds)
+        self._last = self._report(head, expression, confidence, seconds)
         return self._last
 
     def lost(self, interval_s: float = DEFAULT_INTERVAL_S) -> FaceFit | None:
@@ -136,28 +149,28 @@ class FaceFitter:
         """
         if self._last is None:
             return None
-        self._away_s += interval_s
+        seconds = _sensible(interval_s)
+        self._away_s += seconds
         if self._away_s > FORGET_SECONDS:
             self._pose = None
-        left = np.float32(np.exp(-interval_s / RELAX_SECONDS))
-        expression = self._last.expression * left
-        gaze = gaze_rotations(self._embedding, expression)
-        confidence = self._last.confidence * float(left)
-        self._solver.reset()
-        self._expression_filter.reset()
-        self._head_filter.reset()
+        if self._away_s > STRANGER_SECONDS:
+            self._neutral.restart(self._model_m)
+        left = np.float32(np.exp(-seconds / RELAX_SECONDS))
+        self._start_over()
         self._last = replace(
             self._last,
-            expression=expression,
-            gaze_left_xyzw=gaze[0],
-            gaze_right_xyzw=gaze[1],
-            confidence=confidence,
+            expression=self._last.expression * left,
+            confidence=self._last.confidence * float(left),
         )
         return self._last
 
     def _forget(self) -> None:
         self._pose = self._last = None
         self._away_s = 0.0
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """The next frame has none before it."""
         self._solver.reset()
         self._expression_filter.reset()
         self._head_filter.reset()
@@ -190,17 +203,21 @@ class FaceFitter:
             )
         )
 
-    def _find_expression(self, points: F64, pose: _Pose, camera: Camera, seconds: float) -> F64:
+    def _compare(self, points: F64, pose: _Pose, camera: Camera) -> Displaced:
         yaw, pitch = view_angles(view_direction(pose.rotation, pose.translation))
         displaced = lateral_displacements(
             self._neutral.landmarks_m, points, pose.rotation, pose.translation, _lens(camera)
         )
         seen = (1e3 * displaced.ravel()).astype(np.float32)
-        features = seen - self._response.neutral_features(yaw, pitch)
-        fit = self._solver.solve(features, yaw, self._neutral.caution)
-        expression = close_lids(fit.expression, self._neutral.landmarks_m, displaced)
+        return Displaced(displaced, seen - self._response.neutral_features(yaw, pitch), yaw)
+
+    def _find_expression(self, seen: Displaced, confidence: float, seconds: float) -> F64:
+        fit = self._solver.solve(seen.features, seen.yaw, self._neutral.caution)
+        expression = close_lids(fit.expression, self._neutral.landmarks_m, seen.displaced_m)
         expression[LIKE_SHAPES] *= self._neutral.trust
-        self._neutral.learn(features, displaced, fit, yaw, seconds)
+        self._neutral.learn(seen, fit, confidence, seconds)
+        if self._neutral.is_strange:
+            self._neutral.restart(self._model_m)
         return expression
 
     def _report(
@@ -210,14 +227,18 @@ class FaceFitter:
         if self._smooth:
             head = self._head_filter(head, seconds)
             actions = self._expression_filter(expression, seconds)
-        left, right = gaze_rotations(self._embedding, actions)
-        return FaceFit(head, actions, left, right, confidence)
+        return FaceFit(head, actions, confidence)
 
     @staticmethod
     def _confidence(face: FaceLandmarks, pose: _Pose, points: F64) -> float:
         """Presence, less where the landmarks are not a face seen from anywhere."""
         misfit = pose.residual_px / max(RESIDUAL_SCALE * _width_px(points), 1e-6)
         return float(np.clip(face.presence, 0.0, 1.0) * np.exp(-(misfit**2)))
+
+
+def _sensible(interval_s: float) -> float:
+    """A clock may jump either way; the fit does not."""
+    return float(np.clip(interval_s, 1e-3, LONGEST_INTERVAL_S))
 
 
 def _eye_distance(landmarks: F32) -> float:

@@ -55,8 +55,6 @@ class LandmarkEmbedding:
     """(M,) standard deviation along each mode, mm."""
     noise_floor: float
     """Standard deviation in every other direction, mm."""
-    eye_rotations: F32
-    """(2, 52, 3): rotation vector (rad) of the left and right eyeball under each action."""
 
     def landmarks_m(self, vertices_m: F32) -> F32:
         """(478, 3) embedded landmarks of a mesh (V, 3), in the mesh's frame."""
@@ -104,7 +102,6 @@ _FLOAT_ARRAYS: dict[str, tuple[int, ...]] = {
     "view_bias": (_VIEW_TERMS, _FEATURES),
     "noise_modes": (-1, _FEATURES),
     "noise_deviation": (-1,),
-    "eye_rotations": (2, ACTIONS, 3),
 }
 
 

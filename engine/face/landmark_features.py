@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
 
 from engine.small_matrices import transform
-from engine.types import F64
+from engine.types import F32, F64
+
+
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """Landmarks against a person's neutral face."""
+
+    displaced_m: F64
+    """(478, 3) how far each lies from there, head axes."""
+    features: F32
+    """(1434,) the same in mm, without what the view alone explains."""
+    yaw: float
+    """Of the head as the camera sees it, rad."""
 
 
 @njit(cache=True, nogil=True)

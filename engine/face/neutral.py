@@ -5,16 +5,21 @@ that is known, a long upper lip reads as a frown. What the actions cannot explai
 is taken in. What they can explain is taken in only a little at the start, slowly while the
 face is nearly still, and at once where the face turns out to be *more* neutral than thought:
 so somebody who starts with a smile is understood once it ends, and a held smile stays a smile.
+What stays unexplained for seconds belongs to another person, of whom nothing is known yet.
 Lips tell whether a face is at rest, whoever it is: frames with closed lips count for more, so
 somebody who talks from the first frame is not taken for somebody whose mouth hangs open.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from engine.face.acquaintance import Acquaintance
 from engine.face.expression import ExpressionFit
 from engine.face.landmark_embedding import LANDMARKS, LOWER_LIP, UPPER_LIP
+from engine.face.landmark_features import Displaced
 from engine.face.response import LandmarkResponse
 from engine.types import ARKIT_NAMES, F32, F64
 
@@ -47,6 +52,7 @@ class NeutralFace:
 
     def __init__(self, response: LandmarkResponse, model_m: F32) -> None:
         self._response = response
+        self._acquaintance = Acquaintance()
         self.restart(model_m)
 
     def restart(self, model_m: F32) -> None:
@@ -54,6 +60,7 @@ class NeutralFace:
         self._frames = 0
         self._rested = 0.0
         self._taken = np.zeros(len(ARKIT_NAMES))
+        self._acquaintance.restart()
         self.landmarks_m: F64 = np.asarray(model_m, np.float64).copy()
 
     def rescale(self, factor: float) -> None:
@@ -66,6 +73,11 @@ class NeutralFace:
         return self._rested >= WARM_UP or self._frames >= LONGEST_WARM_UP
 
     @property
+    def is_strange(self) -> bool:
+        """Whether somebody else than the person who was learned is watched."""
+        return self._acquaintance.is_strange
+
+    @property
     def caution(self) -> float:
         """From ``CAUTION`` at the first frame to 1 after the warm-up."""
         return max(1.0, CAUTION - (CAUTION - 1.0) * self._rested / WARM_UP)
@@ -76,36 +88,36 @@ class NeutralFace:
         known = min(1.0, max(self._rested / WARM_UP, self._frames / TRUST_FRAMES))
         return FIRST_TRUST + (1.0 - FIRST_TRUST) * known
 
-    def learn(
-        self, features: F32, displaced_m: F64, fit: ExpressionFit, yaw: float, seconds: float
-    ) -> None:
+    def learn(self, seen: Displaced, fit: ExpressionFit, confidence: float, seconds: float) -> None:
         """Take in a frame.
 
         Args:
-            features: (1434,) mm from the neutral face as it was.
-            displaced_m: (478, 3) how far the landmarks are from it.
+            seen: how far the landmarks are from the neutral face as it was.
             fit: what the actions explained of them.
-            yaw: of the head as the camera sees it, rad.
+            confidence: in [0, 1] that they are a face, well seen.
             seconds: since the frame before.
         """
-        rest = self._rest(displaced_m, yaw)
+        frontal = float(np.exp(-((seen.yaw / FRONTAL) ** 2)))
+        rest = frontal * self._closed(seen.displaced_m)
+        residual = seen.features - self._response.features(fit.signed, seen.yaw)
         if self.is_warm:
-            shape, actions = self._later_shares(fit, rest, seconds)
+            shape, actions = self._later_shares(fit, rest, confidence * seconds)
+            unexplained = math.sqrt(float(residual @ residual) / len(residual))
+            self._acquaintance.watch(unexplained, confidence * frontal * seconds)
         else:
+            rest *= confidence
             shape, actions = self._first_shares(fit, rest)
-        explained = self._response.features(fit.signed, yaw)
-        shift = shape * (features - explained) + self._response.features(actions, yaw)
+            self._rested += rest
+        shift = shape * residual + self._response.features(actions, seen.yaw)
         self.landmarks_m += 1e-3 * shift.reshape(LANDMARKS, 3)
         self._frames += 1
-        self._rested += rest
 
-    def _rest(self, displaced_m: F64, yaw: float) -> float:
-        """In (0, 1]: how much this frame tells of the neutral face."""
+    def _closed(self, displaced_m: F64) -> float:
+        """In (0, 1]: how much lips so far apart tell of the neutral face."""
         lips = self.landmarks_m + displaced_m
         gap = max(0.0, float((lips[UPPER_LIP, 1] - lips[LOWER_LIP, 1]).mean()))
         closed = float(np.exp(-((gap / LIPS_CLOSED_M) ** 2)))
-        frontal = float(np.exp(-((yaw / FRONTAL) ** 2)))
-        return frontal * max(closed, OPEN_MOUTH_COUNTS)
+        return max(closed, OPEN_MOUTH_COUNTS)
 
     def _first_shares(self, fit: ExpressionFit, rest: float) -> tuple[float, F64]:
         """A running mean of the shape, and a little of every action."""
