@@ -12,6 +12,7 @@ import pytest
 from engine.body.blend_skinning import Poser
 from engine.body.kinematics import forward_kinematics, posed_joints
 from engine.errors import GraphicsError, SourceError
+from engine.fusion import copy_paste
 from engine.inference.store import ModelStore
 from engine.rendering.offscreen import OffscreenRenderer
 from engine.rendering.projection import project
@@ -99,6 +100,22 @@ def test_posing_the_avatar_with_the_state_gives_the_mesh(performer: Performer) -
     take = performer.truth(77)
     again = Poser(performer.avatar).pose(take.state)
     assert np.array_equal(again.vertices_m, take.mesh.vertices_m)
+
+
+def test_drawing_leaves_the_truth_alone(performer: Performer, opengl: None) -> None:
+    """Benchmarks read the truth while another thread draws."""
+    take = performer.truth(77)
+    before = take.mesh.vertices_m.copy()
+    list(performer)
+    assert np.array_equal(take.mesh.vertices_m, before)
+
+
+def test_a_performer_needs_no_topology_rebuilt(
+    model_cache: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes half a second that every start would pay."""
+    monkeypatch.delattr(copy_paste, "curved_midpoints")
+    assert person(0, model_cache).topology.regions.any()
 
 
 def test_movement_has_no_jumps(avatar) -> None:

@@ -18,7 +18,8 @@ from engine.avatar.paint import Look, cached_texture
 from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
 from engine.errors import SourceError
-from engine.fusion.copy_paste import build_topology, fuse
+from engine.fusion.copy_paste import fuse
+from engine.fusion.fusion_map_file import load_fusion_map
 from engine.inference.store import ModelStore
 from engine.rendering.background import room
 from engine.rendering.light import Light
@@ -103,9 +104,13 @@ class Performer(Closing):
     def truth(self, index: int) -> Take:
         """The exact state and mesh of frame ``index``.
 
-        The mesh is overwritten three calls later (see ``Poser``); copy what must last.
+        The mesh is overwritten three calls later (see ``Poser``); copy what must last. Frames may
+        be drawn on another thread meanwhile.
         ``captured_at_ns`` is 0: a pose has no clock until it is delivered.
         """
+        return self._take(index, self._poser)
+
+    def _take(self, index: int, poser: Poser) -> Take:
         moment = self._motion.at(index / self.fps)
         state = AvatarState(
             index=index,
@@ -120,7 +125,7 @@ class Performer(Closing):
             left_hand_confidence=1.0,
             right_hand_confidence=1.0,
         )
-        return Take(state, self._poser.pose(state), self.camera)
+        return Take(state, poser.pose(state), self.camera)
 
     def __iter__(self) -> Iterator[Frame]:
         """Draw every frame.
@@ -131,13 +136,13 @@ class Performer(Closing):
         return stamped(self._pictures(), paced=self.live)
 
     def _pictures(self) -> Iterator[tuple[float, U8]]:
-        seed = self._options.seed
+        seed, poser = self._options.seed, self._poser.with_identity(self.avatar)
         with OffscreenRenderer(*self.size, samples=self._options.samples) as renderer:
             renderer.set_texture(self.avatar.texture)
             renderer.set_light(Light.varied(seed) if seed else Light())
             renderer.set_background(room(seed))
             for index in range(self._options.frames):
-                take = self.truth(index)
+                take = self._take(index, poser)
                 yield index / self.fps, _through_lens(renderer.render(take.mesh, self.camera))
 
 
@@ -177,8 +182,9 @@ def person(seed: int, store: ModelStore | None = None) -> FusedAvatar:
         ModelFileError: the baked body is missing or damaged.
     """
     store = store or ModelStore.default()
-    model = BodyModel.load(store.path(FILE_NAME))
-    avatar = fuse(model, build_topology(model), Identity(phenotypes=_phenotypes(seed)))
+    path = store.path(FILE_NAME)
+    model = BodyModel.load(path)
+    avatar = fuse(model, load_fusion_map(path, model), Identity(phenotypes=_phenotypes(seed)))
     look = Look.varied(seed) if seed else Look()
     return replace(avatar, texture=cached_texture(avatar, look, store.folder))
 
