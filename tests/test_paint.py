@@ -145,6 +145,17 @@ def test_the_cache_is_read_and_mended(
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
+def test_a_cache_that_cannot_be_written_leaves_nothing_behind(
+    avatar: FusedAvatar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert cached_texture(avatar, Look(), tmp_path, 64).shape == (64, 64, 3)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_cache_does_not_grow_for_ever(
     avatar: FusedAvatar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from engine.avatar.paint.look import Look
 from engine.avatar.paint.texture import paint_texture
 from engine.avatar.topology import FusedAvatar
+from engine.inference.store import write_atomically
 from engine.types import U8
 
 PAINT_VERSION = 5
@@ -53,10 +54,9 @@ def _read(path: Path, size: int) -> U8 | None:
 
 def _write(path: Path, texture: U8) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.save(file, texture, allow_pickle=False)
-        Path(file.name).replace(path)
+        content = io.BytesIO()
+        np.save(content, texture, allow_pickle=False)
+        write_atomically(path, content.getvalue())
         _prune(path.parent)
     except OSError:
         return
