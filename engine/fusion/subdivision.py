@@ -88,19 +88,20 @@ def without_folds(stencils: Stencils, faces: I32, splits: I32, shapes: Sequence[
     patch = splits.min(axis=1) >= 0
     corners, middles = faces[patch], splits[patch]
     bad = np.zeros(len(stencils.sources), bool)
-    for shape in shapes:
-        for _ in range(MOST_ROUNDS):
+    for _ in range(MOST_ROUNDS):
+        before = bad.sum()
+        # What is straightened for one shape may fold another, so all are looked at again.
+        for shape in shapes:
             points = np.where(bad[:, None], shape[stencils.sources[:, :2]].mean(axis=1), 0)
             points[~bad] = stencils.rows(~bad).apply(shape)
-            folded = _folded(shape[corners], points[middles])
-            if not folded.any():
-                break
-            bad[middles[folded]] = True
+            bad[middles[folded(shape[corners], points[middles])]] = True
+        if bad.sum() == before:
+            break
     weights = np.where(bad[:, None], _straight(stencils.weights), stencils.weights)
     return Stencils(stencils.sources, np.asarray(weights, np.float32))
 
 
-def _folded(corners: F32, middles: F32) -> NDArray[np.bool_]:
+def folded(corners: F32, middles: F32) -> NDArray[np.bool_]:
     """(F,) whether one of a triangle's four children turns too far away from it.
 
     Args:
