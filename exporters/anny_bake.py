@@ -129,7 +129,7 @@ def _default_weight(model: Any, variation: str, variations: dict[str, list[str]]
 
 
 def _coefficient_bounds(projection: Array) -> Array:
-    """(K,) the largest coefficient any phenotype reaches, sampled: one unit per basis shape."""
+    """(K,) about the largest coefficient that phenotypes reach: one unit per basis shape."""
     # Each product is a convex weight, so |coefficient| is at most the largest |entry| times the
     # number of overlapping groups; only the order of magnitude matters for the quantisation.
     return np.asarray(np.maximum(np.abs(projection).max(axis=0), 1e-12))

@@ -40,7 +40,7 @@ def test_the_root_turns_about_its_own_position():
 
 
 def test_velocity_of_a_joint_is_axis_cross_lever():
-    """The analytic Jacobian that the fits use, against central differences."""
+    """What the fits' Jacobians are made of holds for the kinematics that pose the mesh."""
     avatar = synthetic_avatar(2)
     rotations = random_state(len(avatar.parents), 2).rotations_xyzw.astype(np.float64)
     transforms = transforms_of(avatar, rotations)
