@@ -7,6 +7,7 @@ expression, not identity.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,8 @@ from engine.types import ARKIT_NAMES, F32, F64, AvatarState
 
 WARM_UP_FRAMES = 10
 LONGEST_LAG_FRAMES = 6
+FEWEST_ALIGNED = 4
+"""With fewer points an alignment explains everything."""
 STILL_MM = 1.0
 """A joint that truly moves less than this per frame is at rest."""
 MOVED = 0.02
@@ -74,16 +77,21 @@ class PerformerComparison:
         series.joints.append(joints)
         series.true_joints.append(truth)
         series.joints_seen.append(_inside(truth.astype(np.float32), take))
-        self._add_vertices(result, take, joints[0], truth[0])
+        self._add_vertices(result, take)
 
-    def _add_vertices(self, result: Result, take: Take, root: F64, true_root: F64) -> None:
+    def _add_vertices(self, result: Result, take: Take) -> None:
+        """Of what the picture shows; a webcam shows no hips, so nothing hangs on the root."""
         mesh = result.mesh.vertices_m.astype(np.float64)
         truth = take.mesh.vertices_m.astype(np.float64)
         seen = _inside(take.mesh.vertices_m, take)
-        here, there = mesh[seen] - root, truth[seen] - true_root
         series = self._series
-        series.v2v.append(_mean_distance_mm(here, there))
-        series.pa_v2v.append(_mean_distance_mm(aligned(here, there, scaled=True), there))
+        if seen.sum() >= FEWEST_ALIGNED:
+            here, there = mesh[seen], truth[seen]
+            series.v2v.append(_mean_distance_mm(here - here.mean(0), there - there.mean(0)))
+            series.pa_v2v.append(_mean_distance_mm(aligned(here, there, scaled=True), there))
+        else:
+            series.v2v.append(math.nan)
+            series.pa_v2v.append(math.nan)
         face, true_face = mesh[self._face], truth[self._face]
         rigid = aligned(face, true_face, scaled=False)
         series.face_v2v.append(_mean_distance_mm(rigid, true_face))
@@ -102,22 +110,20 @@ class PerformerComparison:
         joints = np.array(series.joints[WARM_UP_FRAMES:])
         true_joints = np.array(series.true_joints[WARM_UP_FRAMES:])
         seen = np.array(series.joints_seen[WARM_UP_FRAMES:])
-        relative = joints - joints[:, :1]
-        true_relative = true_joints - true_joints[:, :1]
-        errors_mm = 1e3 * np.linalg.norm(relative - true_relative, axis=2)
         neutral = true.max(axis=1) < NEUTRAL
+        lag = _lag_frames(joints, true_joints, seen)
         return {
             "frames": len(series.expression),
-            "expression_r2": round(1.0 - ((found - true) ** 2).sum() / (true**2).sum(), 4),
-            "neutral_leak": round(float(found[neutral].mean()), 4) if neutral.any() else None,
+            "expression_r2": _explained(found, true),
+            "neutral_leak": _mean(found[neutral], 4),
             "neutral_frames": int(neutral.sum()),
             "correlation": _correlations(found, true),
-            "mpjpe_mm": round(float(errors_mm[seen].mean()), 2),
-            "v2v_mm": round(float(np.mean(series.v2v[WARM_UP_FRAMES:])), 2),
-            "pa_v2v_mm": round(float(np.mean(series.pa_v2v[WARM_UP_FRAMES:])), 2),
-            "face_v2v_mm": round(float(np.mean(series.face_v2v[WARM_UP_FRAMES:])), 3),
-            "lag_ms": round(_lag_frames(joints, true_joints, seen) * 1e3 / 30.0, 1),
-            "jitter_mm": round(_jitter_mm(joints, true_joints, seen), 3),
+            "mpjpe_mm": _mean(_errors_mm(joints, true_joints, seen), 2),
+            "v2v_mm": _mean(series.v2v[WARM_UP_FRAMES:], 2),
+            "pa_v2v_mm": _mean(series.pa_v2v[WARM_UP_FRAMES:], 2),
+            "face_v2v_mm": _mean(series.face_v2v[WARM_UP_FRAMES:], 3),
+            "lag_ms": None if lag is None else round(lag * 1e3 / self._performer.fps, 1),
+            "jitter_mm": _jitter_mm(joints, true_joints, seen),
         }
 
 
@@ -142,6 +148,29 @@ def _mean_distance_mm(a: F64, b: F64) -> float:
     return 1e3 * float(np.linalg.norm(a - b, axis=1).mean())
 
 
+def _mean(values: Any, digits: int) -> float | None:
+    """Mean of the numbers that are some; ``None`` where there are none."""
+    array = np.asarray(values, np.float64)
+    array = array[np.isfinite(array)]
+    return round(float(array.mean()), digits) if array.size else None
+
+
+def _explained(found: F64, true: F64) -> float | None:
+    """Explained variance against the all-zero answer; ``None`` where zero is the truth."""
+    power = float((true**2).sum())
+    return round(1.0 - float(((found - true) ** 2).sum()) / power, 4) if power > 0.0 else None
+
+
+def _errors_mm(found: F64, true: F64, seen: Any) -> F64:
+    """(N,) errors of all seen joints, each frame's about the middle of those it shows."""
+    shown = seen[..., None]
+    count = np.maximum(shown.sum(axis=1, keepdims=True), 1)
+    middle, true_middle = ((shown * j).sum(axis=1, keepdims=True) / count for j in (found, true))
+    errors: F64 = 1e3 * np.linalg.norm((found - middle) - (true - true_middle), axis=2)
+    # One joint alone is its own middle, and never wrong.
+    return np.asarray(errors[seen & (seen.sum(axis=1, keepdims=True) > 1)])
+
+
 def _correlations(found: F64, true: F64) -> dict[str, float]:
     """Pearson's, of the actions that were performed."""
     result = {}
@@ -153,32 +182,35 @@ def _correlations(found: F64, true: F64) -> dict[str, float]:
     return result
 
 
-def _lag_frames(found: F64, true: F64, seen: Any) -> float:
-    """Shift of the found against the true velocities that correlates best, sub-frame.
+def _lag_frames(found: F64, true: F64, seen: Any) -> float | None:
+    """Frames, sub-frame, by which the found velocities are late; ``None`` where nothing moves.
 
-    Velocities, because a constant bias or a slow drift of depth says nothing about time.
+    The shift against the true velocities that correlates best:
+    velocities, because a constant bias or a slow drift of depth says nothing about time.
     """
     moves, true_moves = np.diff(found, axis=0), np.diff(true, axis=0)
     lags = np.arange(-LONGEST_LAG_FRAMES, LONGEST_LAG_FRAMES + 1)
     middle = slice(LONGEST_LAG_FRAMES, len(true_moves) - LONGEST_LAG_FRAMES)
     visible = seen[1:][middle]
-    likeness = [
-        float((moves[middle] * np.roll(true_moves, lag, axis=0)[middle])[visible].sum())
-        for lag in lags
-    ]
+    own = moves[middle][visible]
+    shifted = [np.roll(true_moves, lag, axis=0)[middle][visible] for lag in lags]
+    # Over the truth's size: a shift that brings faster motion into view is no likelier for it.
+    likeness = [float((own * s).sum() / max(float(np.linalg.norm(s)), 1e-12)) for s in shifted]
     best = int(np.argmax(likeness))
+    if likeness[best] <= 0.0:
+        return None
     if best in (0, len(lags) - 1):
         return float(lags[best])
     before, at, after = likeness[best - 1 : best + 2]
     return float(lags[best]) + 0.5 * (before - after) / (before - 2 * at + after)
 
 
-def _jitter_mm(found: F64, true: F64, seen: Any) -> float:
-    """Root mean square frame-to-frame change of seen joints that truly rest."""
+def _jitter_mm(found: F64, true: F64, seen: Any) -> float | None:
+    """Root mean square frame-to-frame change of the error of seen joints that truly rest."""
     still = 1e3 * np.linalg.norm(np.diff(true, axis=0), axis=2) < STILL_MM
     rest = still & seen[1:] & seen[:-1]
-    steps = 1e3 * np.linalg.norm(np.diff(found, axis=0), axis=2)[rest]
-    return float(np.sqrt((steps**2).mean())) if len(steps) else float("nan")
+    steps = 1e3 * np.linalg.norm(np.diff(found - true, axis=0), axis=2)[rest]
+    return round(float(np.sqrt((steps**2).mean())), 3) if len(steps) else None
 
 
 async def eval_performer(spec: str, frames: int, options: EngineOptions) -> dict[str, Any]:

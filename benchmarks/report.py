@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,16 @@ def percentiles(values: Sequence[float], points: Sequence[int] = (50, 95, 99)) -
 
 
 def write_json(path: Path, numbers: Mapping[str, Any]) -> None:
-    """Write ``numbers`` whole or not at all."""
-    write_atomically(path, (json.dumps(numbers, indent=2) + "\n").encode())
+    """Write ``numbers`` whole or not at all; what is not finite is null, as JSON has it."""
+    write_atomically(path, (json.dumps(_finite(numbers), indent=2) + "\n").encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(title: str, numbers: Mapping[str, Any]) -> None:
