@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import shutil
 import threading
 from collections.abc import AsyncIterator
@@ -11,15 +12,18 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 from rigs import synthetic_avatar
 from states import rest_state
 
+from engine.engine import Engine, EngineOptions
 from engine.types import AvatarState
 from exporters.glb import write_glb
 from stream.feed import LiveFeed
+from stream.host import host
 from stream.server import ServerOptions, StreamServer
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs playwright")
@@ -208,6 +212,66 @@ async def test_the_camera_reaches_the_server(fake_camera):
 
         await until(camera_left, "the end of the camera")
         assert await page.locator("#camera").is_hidden()
+
+
+@pytest.fixture
+def talking_camera(shared_data, tmp_path) -> Path:
+    """Six seconds of a person who talks into a webcam, as Chromium's fake camera reads them."""
+    path = tmp_path / "talking.y4m"
+    with (
+        av.open(str(shared_data / "clips" / "webcam_talking_400x300_25fps.mp4")) as clip,
+        av.open(str(path), "w", format="yuv4mpegpipe") as film,
+    ):
+        stream = film.add_stream("wrapped_avframe", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 400, 300, "yuv420p"
+        for picture in itertools.islice(clip.decode(video=0), 150):
+            picture.pts = None
+            film.mux(stream.encode(picture.reformat(format="yuv420p")))
+        film.mux(stream.encode(None))
+    return path
+
+
+async def test_a_person_in_front_of_the_camera_moves_the_avatar(model_cache, talking_camera):
+    """The whole way: browser's camera, WHIP, engine, WHEP, and pixels in the same browser."""
+    flags = (
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={talking_camera}",
+    )
+    feed = LiveFeed()
+    server = StreamServer(feed, ServerOptions(port=0, pages=PAGES))
+    with Engine.open(EngineOptions(store=model_cache, semantics=False)) as engine:
+        async with server.run() as url, open_page(*flags) as page:
+            hosting = asyncio.create_task(host(engine, server.cameras, feed, write_glb))
+            try:
+                await page.goto(url)
+                await page.click("#send-camera")
+
+                async def head_is_there() -> bool:
+                    return bool(figure(await picture_of(page)).mean() > 0.2)
+
+                await page.click("#face")
+                await until(head_is_there, "a head on the stage", 120)
+                heads: list[tuple[float, float]] = []
+
+                async def head_has_moved() -> bool:
+                    heads.append(await head_of(page))
+                    return bool(np.ptp(heads, axis=0).max() > 1.0)
+
+                await until(head_has_moved, "a movement of the head")
+                # And it was the person who moved: without a camera the picture is still.
+                await page.click("#stop-camera")
+                await page.locator("#status", has_text="No new pictures").wait_for(state="visible")
+                still = [await head_of(page) for _ in range(2)]
+                assert np.ptp(still, axis=0).max() < 0.2
+            finally:
+                hosting.cancel()
+                await asyncio.gather(hosting, return_exceptions=True)
+
+
+async def head_of(page) -> tuple[float, float]:
+    """Where the middle of the drawn skin is, pixels across and down."""
+    down, across = np.nonzero(figure(await picture_of(page)))
+    return float(across.mean()), float(down.mean())
 
 
 async def test_a_refused_camera_is_explained_and_watching_still_works():
