@@ -91,6 +91,8 @@ class Pipeline:
                 asyncio.create_task(self._observe(frames, observing, at_once, patience_s)),
                 asyncio.create_task(self._reconstruct(observing, results, fitting)),
             ]
+            if self._slow_loop is not None:
+                self._slow_loop.reset()
             reader.start()
             try:
                 yield results

@@ -83,3 +83,8 @@ def wrist_of(pose: PoseLandmarks, side: Side) -> F32:
 def wrist_visibility(pose: PoseLandmarks, side: Side) -> float:
     """Probability that the body's wrist is seen."""
     return float(pose.visibility[_BODY_POINTS[side][0]])
+
+
+def hand_visibility(pose: PoseLandmarks, side: Side) -> float:
+    """Probability that the body's wrist, index finger and little finger are all seen."""
+    return float(min(pose.visibility[i] for i in _BODY_POINTS[side]))

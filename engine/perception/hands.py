@@ -20,6 +20,7 @@ from engine.perception.hand_region import (
     from_landmarks,
     from_palm,
     from_pose,
+    hand_visibility,
     wrist_of,
     wrist_visibility,
 )
@@ -38,6 +39,9 @@ DEPTH_SCALE = 1.0 / 0.4
 """The network's depth counts 0.4 to the pixel (MediaPipe's normalize_z)."""
 STEADY = 0.03
 WRIST_VISIBLE = 0.4
+HAND_VISIBLE = 0.94
+"""From here a look at the wrist finds the hand one time in three, below one time in twelve
+(signing clips); a look takes as long as the body's."""
 INSIDE = 0.4
 """A hand with fewer of its points in the picture has left it."""
 SIDE_MEMORY = 0.8
@@ -74,14 +78,16 @@ class HandTracker:
         self._crop = Cropper(self._network.image)
         self._detector = Detector(networks, PALM)
         self._filters = (LandmarkFilter(HAND), LandmarkFilter(WORLD)) if smooth else None
-        self._wrist_backoff = Backoff(longest=3)
-        self._palm_backoff = Backoff(first=4, longest=12)
+        self._wrist_backoff = Backoff(longest=4)
+        self._doubtful_backoff = Backoff(first=4, longest=12)
+        self._palm_backoff = Backoff(first=6, longest=16)
         self._region: Region | None = None
         self._own_side = 0.5
 
     def reset(self) -> None:
         """Forget the hand."""
         self._wrist_backoff.reset()
+        self._doubtful_backoff.reset()
         self._palm_backoff.reset()
         self._lose()
 
@@ -125,19 +131,19 @@ class HandTracker:
         self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None
     ) -> _Reading | None:
         """At the body's wrist, or in another frame at a palm: never both, to bound the time."""
-        if pose is not None and not self._is_expected(image, pose):
-            return None
-        if pose is not None and self._wrist_backoff.due():
-            reading = self._accept(image, from_pose(pose, self._side), pose, other)
-            if reading is None:
-                self._wrist_backoff.failed()
-            return reading
+        if pose is not None:
+            if not self._is_expected(image, pose):
+                return None
+            region = from_pose(pose, self._side)
+            clear = self._is_clear(image, pose, region)
+            backoff = self._wrist_backoff if clear else self._doubtful_backoff
+            if backoff.due():
+                return _noted(self._accept(image, region, pose, other), backoff)
+            if not clear:
+                return None
         if not self._palm_backoff.due():
             return None
-        reading = self._at_palm(image, pose, other)
-        if reading is None:
-            self._palm_backoff.failed()
-        return reading
+        return _noted(self._at_palm(image, pose, other), self._palm_backoff)
 
     def _at_palm(
         self, image: U8, pose: PoseLandmarks | None, other: HandLandmarks | None
@@ -185,6 +191,11 @@ class HandTracker:
         inside = 0.0 <= x < image.shape[1] and 0.0 <= y < image.shape[0]
         return inside and wrist_visibility(pose, self._side) >= WRIST_VISIBLE
 
+    def _is_clear(self, image: U8, pose: PoseLandmarks, region: Region) -> bool:
+        """Whether a look at the wrist is likely to find the hand."""
+        shown = 0.0 <= region.cx < image.shape[1] and 0.0 <= region.cy < image.shape[0]
+        return shown and hand_visibility(pose, self._side) >= HAND_VISIBLE
+
     def _read(self, image: U8, region: Region, least: float) -> _Reading | None:
         height, width = image.shape[:2]
         if not region.is_readable(width, height):
@@ -208,6 +219,7 @@ class HandTracker:
     def _remember(self, reading: _Reading) -> None:
         """Choose the next frame's region: around the landmarks."""
         self._wrist_backoff.reset()
+        self._doubtful_backoff.reset()
         self._palm_backoff.reset()
         self._region = steadied(self._region, from_landmarks(reading.points), STEADY)
 
@@ -223,6 +235,13 @@ class HandTracker:
         self._own_side = 0.5
         for landmark_filter in self._filters or ():
             landmark_filter.reset()
+
+
+def _noted(reading: _Reading | None, backoff: Backoff) -> _Reading | None:
+    """The result of a search, once its backoff knows of it."""
+    if reading is None:
+        backoff.failed()
+    return reading
 
 
 def _inside(points: F32, width: int, height: int) -> float:
