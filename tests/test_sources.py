@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import wave
 from fractions import Fraction
@@ -280,6 +281,36 @@ def test_an_unplugged_camera_ends_cleanly_and_says_why() -> None:
     assert source.size == (96, 64)
     assert "unplugged" in str(source.end_reason)
     assert capture.released
+
+
+def test_a_camera_is_not_released_under_a_read() -> None:
+    """OpenCV has no lock there: the process would crash, and with it what was recorded."""
+    reading, finish = threading.Event(), threading.Event()
+    released_while_reading: list[bool] = []
+
+    class Slow(FakeCapture):
+        def read(self) -> tuple[bool, Any]:
+            if self.left == 1:
+                reading.set()
+                finish.wait(5.0)
+                reading.clear()
+            return super().read()
+
+        def release(self) -> None:
+            released_while_reading.append(reading.is_set())
+            super().release()
+
+    source = WebcamSource(97, open_capture=lambda _: Slow(3))
+    reader = threading.Thread(target=lambda: list(source))
+    reader.start()
+    assert reading.wait(5.0)
+    closing = threading.Thread(target=source.close)
+    closing.start()
+    closing.join(0.1)
+    finish.set()
+    closing.join(5.0)
+    reader.join(5.0)
+    assert released_while_reading == [False]
 
 
 def test_the_portrait_is_a_person_before_a_moving_camera() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from engine.types import Frame
 
 log = logging.getLogger(__name__)
 
+RELEASE_S = 1.0
+"""How long closing waits for a read under way."""
 FAILED_READS = 5
 """A camera may miss a picture; this many in a row and it is gone."""
 
@@ -55,6 +58,7 @@ class WebcamSource(Closing):
             SourceError: no such camera, not allowed, or in use by another program.
         """
         self.end_reason: str | None = None
+        self._turn = threading.Lock()
         self._name = f"camera {number}"
         if open_capture is cv2.VideoCapture:
             _check_device(number)
@@ -71,8 +75,15 @@ class WebcamSource(Closing):
         self.fps = float(self._capture.get(cv2.CAP_PROP_FPS) or fps)
 
     def close(self) -> None:
-        """Let other programs have the camera."""
-        self._capture.release()
+        """Let other programs have the camera.
+
+        One that hangs in a read keeps it until this process ends: OpenCV would crash.
+        """
+        if self._turn.acquire(timeout=RELEASE_S):
+            try:
+                self._capture.release()
+            finally:
+                self._turn.release()
 
     def __iter__(self) -> Iterator[Frame]:
         failed, index = 0, 0
@@ -97,7 +108,8 @@ class WebcamSource(Closing):
 
     def _read(self) -> Any:
         """(H, W, 3) BGR, or None."""
-        given, bgr = self._capture.read()
+        with self._turn:
+            given, bgr = self._capture.read()
         return bgr if given and bgr is not None else None
 
 
