@@ -352,22 +352,24 @@ def main() -> None:
     """Entry point: what bad input causes is one line, never a traceback."""
     try:
         app()
-    except AvatarError as error:
-        typer.echo(f"sars: {error}", err=True)
+    except* (AvatarError, OSError) as group:
+        error = _first(group)
+        if isinstance(error, OSError) and error.filename is None:
+            raise  # a defect: what a user can mend is about a file
+        typer.echo(f"sars: {_sentence(error)}", err=True)
         sys.exit(1)
-    except ExceptionGroup as group:
-        causes, defects = group.split(AvatarError)
-        if defects is not None or causes is None:
-            raise
-        typer.echo(f"sars: {_first(causes)}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
+    except* KeyboardInterrupt:
         sys.exit(130)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    cause = group.exceptions[0]
-    return _first(cause) if isinstance(cause, BaseExceptionGroup) else cause
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return f"cannot use {error.filename} ({error.strerror}); name another file or folder"
+    return str(error)
 
 
 if __name__ == "__main__":
