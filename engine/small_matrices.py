@@ -81,6 +81,83 @@ def quaternion_of(m: F64, q: F64) -> None:
 
 
 @njit(cache=True, nogil=True)
+def rotation_of(q: F64, m: F64) -> None:
+    """Rotation (3, 3) of a unit quaternion (4,) xyzw."""
+    x, y, z, w = q[0], q[1], q[2], q[3]
+    m[0, 0], m[0, 1], m[0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)
+    m[1, 0], m[1, 1], m[1, 2] = 2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)
+    m[2, 0], m[2, 1], m[2, 2] = 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)
+
+
+@njit(cache=True, nogil=True)
+def logarithm(rotation: F64, phi: F64) -> None:
+    """The rotation vector (3,) in radians of a rotation (3, 3), at most half a turn."""
+    q = np.empty(4)
+    quaternion_of(rotation, q)
+    sine = np.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2])
+    scale = 2.0 * np.arctan2(sine, q[3]) / sine if sine > 1e-8 else 2.0
+    for i in range(3):
+        phi[i] = scale * q[i]
+
+
+@njit(cache=True, nogil=True)
+def turn_by(phi: F64, rotation: F64) -> None:
+    """Turn a rotation (3, 3), in place, by a rotation vector (3,) in radians."""
+    turn, left, turned = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
+    exponential(phi, turn, left)
+    multiply(turn, rotation, turned)
+    rotation[:] = turned
+
+
+@njit(cache=True, nogil=True)
+def nearest_rotation(covariance: F64, rotation: F64) -> None:
+    """The rotation (3, 3) that best turns points a_i onto b_i, for ``covariance = sum a_i b_i'``.
+
+    Horn, *Closed-form solution of absolute orientation using unit quaternions* (1987): the
+    quaternion is the eigenvector of a symmetric matrix that belongs to its largest eigenvalue,
+    here found by Jacobi's rotations. It never mirrors.
+    """
+    c = covariance
+    n, vectors, q = np.empty((4, 4)), np.eye(4), np.empty(4)
+    n[3, 3] = c[0, 0] + c[1, 1] + c[2, 2]
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        n[i, i] = c[i, i] - c[j, j] - c[k, k]
+        n[i, j] = n[j, i] = c[i, j] + c[j, i]
+        n[i, 3] = n[3, i] = c[j, k] - c[k, j]
+    for _ in range(8):
+        for a in range(3):
+            for b in range(a + 1, 4):
+                _annihilate(n, vectors, a, b)
+    best = 0
+    for i in range(1, 4):
+        if n[i, i] > n[best, best]:
+            best = i
+    q[:] = vectors[:, best]
+    rotation_of(q, rotation)
+
+
+@njit(cache=True, nogil=True)
+def _annihilate(matrix: F64, vectors: F64, a: int, b: int) -> None:
+    """Jacobi's rotation that makes entry (a, b) of a symmetric matrix zero, in place."""
+    if matrix[a, b] == 0.0:
+        return
+    half = 0.5 * (matrix[b, b] - matrix[a, a]) / matrix[a, b]
+    tangent = 1.0 / (abs(half) + np.sqrt(half * half + 1.0))
+    tangent = tangent if half >= 0.0 else -tangent
+    cosine = 1.0 / np.sqrt(tangent * tangent + 1.0)
+    sine = tangent * cosine
+    for k in range(len(matrix)):
+        x, y = matrix[k, a], matrix[k, b]
+        matrix[k, a], matrix[k, b] = cosine * x - sine * y, sine * x + cosine * y
+        x, y = vectors[k, a], vectors[k, b]
+        vectors[k, a], vectors[k, b] = cosine * x - sine * y, sine * x + cosine * y
+    for k in range(len(matrix)):
+        x, y = matrix[a, k], matrix[b, k]
+        matrix[a, k], matrix[b, k] = cosine * x - sine * y, sine * x + cosine * y
+
+
+@njit(cache=True, nogil=True)
 def solve_cholesky(hessian: F64, damping: float, factor: F64, gradient: F64, step: F64) -> bool:
     """Solve ``(H + damping diag(H)) step = -gradient``; False when not positive definite.
 

@@ -64,7 +64,7 @@ class Puppet:
     def natural(self, rng: np.random.Generator, amount: float = 0.6) -> None:
         """A random pose within the joint limits, somewhere in front of the camera."""
         model = self.problem.model
-        angles = model.column("habit")
+        angles = model.column("habit").copy()
         spread = np.where(np.isfinite(model.column("spread")), model.column("spread"), 0.0)
         angles += rng.normal(size=len(angles)) * spread * amount
         angles = np.clip(angles, model.column("lower") * 0.9, model.column("upper") * 0.9)
@@ -73,7 +73,7 @@ class Puppet:
         angles[3:6] = rng.normal(size=3) * np.array([0.1, 0.5, 0.1])
         self.problem.angles[:] = angles
         for hand in self.hands:
-            own = hand.model.column("habit")
+            own = hand.model.column("habit").copy()
             own += rng.normal(size=len(own)) * hand.model.column("spread") * amount
             hand.angles[:] = np.clip(own, hand.model.column("lower"), hand.model.column("upper"))
 

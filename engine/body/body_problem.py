@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
-from engine import quaternions
 from engine.body import body_targets as measured
 from engine.body.body_targets import BODY_SEGMENTS, SEGMENTS, HeadPose, body_points
-from engine.body.gauss_newton import allocate, forward_kinematics, point_jacobians, solve
+from engine.body.gauss_newton import allocate, forward_kinematics, place_points, solve
 from engine.body.inverse_kinematics import ARM, LEG, limb_angles, torso_rotation, translation
 from engine.body.joint_angles import COUPLINGS, SIDES, RestJoints, body_model
 from engine.body.landmark_embedding import BODY_POINTS, LandmarkEmbedding
 from engine.body.residuals import directions, empty_targets, lay_out, pull_angles
-from engine.types import F64, I32, Camera, Observation
+from engine.small_matrices import turn_by
+from engine.types import F32, F64, I32, Camera, Observation
 
 COLD_ITERATIONS = 20
 WARM_TOLERANCE = 2e-3
@@ -102,7 +103,11 @@ class BodyProblem:
             self.model.chain, work.angles, work.base, work.rotations, work.positions_m,
             work.term_omegas,
         )  # fmt: skip
-        point_jacobians(self.model.chain, self._residuals, work)
+        points = self._residuals
+        place_points(
+            points.point_bones, points.point_offsets_m, work.rotations, work.positions_m,
+            work.points_m,
+        )  # fmt: skip
 
     @property
     def root(self) -> F64:
@@ -122,8 +127,7 @@ class BodyProblem:
 
         The root's rotation is folded into its base, so that its three angles start from zero.
         """
-        turn = quaternions.from_rotation_vector(self._work.angles[3:6])
-        self._work.base[:] = quaternions.to_matrix(turn) @ self._work.base
+        turn_by(self._work.angles[3:6], self._work.base)
         self._work.angles[3:6] = 0.0
         pull_angles(self._targets, self.model, self._work.angles, frames)
 
@@ -146,7 +150,6 @@ class BodyProblem:
         targets = self._targets
         targets.camera[:] = camera.focal_px, camera.cx, camera.cy
         measured.clear(targets)
-        self.pose()
         weight = self._pixel_weight(camera)
         hands = measured.hands_of(seen)
         belief = {
@@ -195,6 +198,7 @@ class BodyProblem:
         points, px = self._work.points_m[:BODY_POINTS], seen.pose.points_px[:, :2]
         weights = np.maximum(trust, 1e-3)
         self._work.angles[:3] = translation(points, px.astype(np.float64), weights, camera)
+        self.pose()
         self.expect(UNBOUND)
         self.measure(seen, trust, camera, head)
         return self.solve(COLD_ITERATIONS, COLD_TOLERANCE)[1]
@@ -239,7 +243,6 @@ class BodyProblem:
         Returns:
             The weighted root mean square over all, and the largest of a limb's bone that is seen.
         """
-        point_jacobians(self.model.chain, self._residuals, self._work)
         count = len(BODY_SEGMENTS)
         fitted = directions(self._work.points_m, self._residuals.segments[:count])
         weights = self._targets.segment_weights[:count] ** 2
@@ -259,14 +262,24 @@ class BodyProblem:
             camera: the pinhole camera.
         """
         assert seen.pose is not None
-        points = self.landmarks_m
-        depth = np.maximum(-points[:, 2], 0.05)
-        u = camera.cx + camera.focal_px * points[:, 0] / depth
-        v = camera.cy - camera.focal_px * points[:, 1] / depth
-        px = seen.pose.points_px
-        apart = np.hypot(u - px[:, 0], v - px[:, 1]) * depth / camera.focal_px
-        order = np.argsort(apart)
-        total = np.cumsum(trust[order])
-        if total[-1] <= 0.0:
-            return float("nan")
-        return float(apart[order][np.searchsorted(total, 0.5 * total[-1])])
+        lens = np.array([camera.focal_px, camera.cx, camera.cy])
+        px = np.ascontiguousarray(seen.pose.points_px, np.float32)
+        return float(_median_distance(self._work.points_m, px, trust, lens))
+
+
+@njit(cache=True, nogil=True)
+def _median_distance(points: F64, px: F32, trust: F64, lens: F64) -> float:
+    apart = np.empty(len(px))
+    for i in range(len(px)):
+        depth = max(-points[i, 2], 0.05)
+        u = lens[1] + lens[0] * points[i, 0] / depth - px[i, 0]
+        v = lens[2] - lens[0] * points[i, 1] / depth - px[i, 1]
+        apart[i] = np.sqrt(u * u + v * v) * depth / lens[0]
+    half, below, last = 0.5 * trust.sum(), 0.0, np.nan
+    if half <= 0.0:
+        return last
+    for i in np.argsort(apart):
+        below, last = below + trust[i], apart[i]
+        if below >= half:
+            break
+    return last

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine import quaternions
 from engine.body.gauss_newton import Residuals, Targets
-from engine.body.hands import PALM
+from engine.body.hand_targets import PALM
 from engine.body.landmark_embedding import BODY_POINTS, LandmarkEmbedding, PointSet
 from engine.body.residuals import directions
+from engine.small_matrices import rotation_of
 from engine.types import F64, Camera, HandLandmarks, Observation, PoseLandmarks
 
 POINT_SIGMA_M = 0.012
@@ -40,6 +40,8 @@ HAND_POINTS_OF_POSE = {"left": (15, 17, 19, 21), "right": (16, 18, 20, 22)}
 _ROOTS = {name: BODY_POINTS + len(PALM) * k for k, name in enumerate(("left", "right"))}
 _PALM_PAIRS = ((0, 1), (0, 2), (0, 4), (1, 4))
 """Pairs of entries of PALM."""
+_PALM_ROWS = list(PALM)
+_PALM_SEGMENTS = np.array([(PALM[a], PALM[b]) for a, b in _PALM_PAIRS], np.int32)
 SEGMENTS = tuple((a, b) for a, b, _ in BODY_SEGMENTS) + tuple(
     (root + a, root + b) for root in _ROOTS.values() for a, b in _PALM_PAIRS
 )
@@ -156,12 +158,11 @@ def measure_palm(
     """Pixels and directions of the five palm points of one hand."""
     first = _ROOTS[side]
     rows = slice(first, first + len(PALM))
-    targets.points_px[rows] = hand.points_px[list(PALM), :2]
+    targets.points_px[rows] = hand.points_px[_PALM_ROWS, :2]
     targets.point_weights[rows] = pixel_weight * POINT_SIGMA_M / PALM_SIGMA_M * trust
     start = len(BODY_SEGMENTS) + len(_PALM_PAIRS) * (side == "right")
     own = slice(start, start + len(_PALM_PAIRS))
-    pairs = np.array([(PALM[a], PALM[b]) for a, b in _PALM_PAIRS])
-    targets.segment_directions[own] = directions(hand.world_m.astype(np.float64), pairs)
+    targets.segment_directions[own] = directions(hand.world_m.astype(np.float64), _PALM_SEGMENTS)
     targets.segment_weights[own] = trust / PALM_DIRECTION_SIGMA
 
 
@@ -176,8 +177,7 @@ def measure_head(targets: Targets, head: HeadPose, camera: Camera, weight: float
         camera: the pinhole camera.
         weight: 1 / standard deviation of a trusted body landmark, per pixel.
     """
-    rotation = quaternions.to_matrix(np.asarray(head.rotation_xyzw, np.float64))
-    targets.aim_directions[:3] = rotation.T
+    rotation_of(np.asarray(head.rotation_xyzw, np.float64), targets.aim_directions[:3].T)
     targets.aim_weights[:3] = head.confidence / HEAD_SIGMA
     give_way = 1.0 + head.confidence * (HEAD_OVER_POSE - 1.0)
     targets.segment_weights[_HEAD_SEGMENTS] *= give_way

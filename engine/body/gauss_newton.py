@@ -198,6 +198,15 @@ def _add_lever(chain: Chain, omegas: F64, j: int, lever: F64, out: F64) -> None:
 
 
 @njit(cache=True, nogil=True)
+def place_points(bones: I32, offsets_m: F64, rotations: F64, positions: F64, points: F64) -> None:
+    """Global points (P, 3) of a pose."""
+    for p in range(len(bones)):
+        transform(rotations[bones[p]], offsets_m[p], points[p])
+        for i in range(3):
+            points[p, i] += positions[bones[p], i]
+
+
+@njit(cache=True, nogil=True)
 def point_jacobians(chain: Chain, residuals: Residuals, work: Workspace) -> None:
     """Global points (P, 3) and their Jacobians (P, 3, N), from the kinematics in ``work``."""
     lever = np.empty(3)
@@ -373,7 +382,7 @@ def solve(
     iterations: int,
     tolerance: float,
 ) -> tuple[float, int]:
-    """Levenberg-Marquardt from ``work.angles``; leaves the solution and its kinematics in ``work``.
+    """Levenberg-Marquardt from ``work.angles``; leaves the solution, posed, in ``work``.
 
     Stops after ``iterations`` accepted or refused steps, or when a step gains less than the share
     ``tolerance`` of the cost. Returns (cost, steps tried).
@@ -403,4 +412,8 @@ def solve(
     forward_kinematics(
         chain, work.angles, work.base, work.rotations, work.positions_m, work.term_omegas
     )
+    place_points(
+        residuals.point_bones, residuals.point_offsets_m, work.rotations, work.positions_m,
+        work.points_m,
+    )  # fmt: skip
     return cost, tried

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.body.gauss_newton import allocate, forward_kinematics, point_jacobians, solve
+from engine.body.gauss_newton import allocate, forward_kinematics, place_points, solve
+from engine.body.hand_targets import PALM, palm_rotation, palm_shift, turned_directions
 from engine.body.joint_angles import AngleModel, RestJoints, hand_joints, hand_model
 from engine.body.landmark_embedding import PointSet
 from engine.body.local_rotations import local_rotations
 from engine.body.pose_filter import FINGER_HZ, FINGER_SLOPE, TangentFilter
-from engine.body.residuals import directions, empty_targets, lay_out, pull_angles
+from engine.body.residuals import empty_targets, lay_out, pull_angles
 from engine.types import F64, I32, Camera, HandLandmarks
 
-PALM = (0, 5, 9, 13, 17)
-"""Landmarks that do not move with the fingers; the thumb's root is left out, it drifts."""
+_PALM_ROWS = list(PALM)
 BONES = tuple((4 * f + k, 4 * f + k + 1) for f in range(5) for k in (1, 2, 3))
 """Finger bones by landmark: thumb first, each from its knuckle to its tip."""
 POINT_SIGMA_M = 0.006
@@ -39,14 +39,6 @@ class Palm:
     """(3, 3) global."""
     position_m: F64
     """(3,) of the wrist joint."""
-
-
-def align(source: F64, target: F64) -> F64:
-    """(3, 3) rotation that best turns points (P, 3) onto others, about their means (Kabsch)."""
-    a, b = source - source.mean(0), target - target.mean(0)
-    u, _, vt = np.linalg.svd(a.T @ b)
-    sign = np.sign(np.linalg.det(vt.T @ u.T))
-    return np.asarray((vt.T * np.array([1.0, 1.0, sign])) @ u.T)
 
 
 class HandFitter:
@@ -117,7 +109,11 @@ class HandFitter:
         forward_kinematics(
             chain, work.angles, work.base, work.rotations, work.positions_m, work.term_omegas
         )
-        point_jacobians(chain, self._residuals, work)
+        points = self._residuals
+        place_points(
+            points.point_bones, points.point_offsets_m, work.rotations, work.positions_m,
+            work.points_m,
+        )  # fmt: skip
 
     @property
     def model(self) -> AngleModel:
@@ -176,21 +172,17 @@ class HandFitter:
 
     def _measure(self, hand: HandLandmarks, palm: Palm, camera: Camera) -> None:
         """Directions in the palm's frame, pixels relative to the palm's own."""
-        targets, rows = self._targets, list(PALM)
-        world = hand.world_m.astype(np.float64)
-        turn = palm.rotation @ align(world[rows], self._rest_points[rows])
-        seen = directions(world, self._residuals.segments)
-        targets.segment_directions[:] = seen @ turn.T
+        targets, rest = self._targets, self._rest_points
+        targets.camera[:] = camera.focal_px, camera.cx, camera.cy
+        world, px = (np.ascontiguousarray(a, np.float64) for a in (hand.world_m, hand.points_px))
+        turn = palm_rotation(world, rest, palm.rotation)
+        turned_directions(world, self._residuals.segments, turn, targets.segment_directions)
         targets.segment_weights[:] = 1.0 / DIRECTION_SIGMA
         depth = max(-float(palm.position_m[2]), 0.1)
-        posed = self._rest_points[rows] @ palm.rotation.T + palm.position_m
-        scale = camera.focal_px / -np.minimum(posed[:, 2], -0.05)
-        drawn = np.stack([camera.cx + scale * posed[:, 0], camera.cy - scale * posed[:, 1]], axis=1)
-        shift = (drawn - hand.points_px[rows, :2]).mean(axis=0)
-        targets.points_px[:] = hand.points_px[:, :2] + shift
+        shift = palm_shift(px, rest, palm.rotation, palm.position_m, targets.camera)
+        np.add(px[:, :2], shift, out=targets.points_px)
         targets.point_weights[:] = depth / (camera.focal_px * POINT_SIGMA_M)
-        targets.point_weights[rows] = 0.0
-        targets.camera[:] = camera.focal_px, camera.cx, camera.cy
+        targets.point_weights[_PALM_ROWS] = 0.0
 
 
 def _rest_points(model: AngleModel, points: PointSet) -> F64:

@@ -54,10 +54,11 @@ class AngleModel:
     chain: Chain
     angles: tuple[Angle, ...]
     index: dict[str, int]
+    columns: dict[str, F64]
 
     def column(self, field: str) -> F64:
-        """(N,) one number of every angle, such as ``lower``."""
-        return np.array([getattr(angle, field) for angle in self.angles])
+        """(N,) one number of every angle, such as ``lower``; read-only."""
+        return self.columns[field]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,4 +317,12 @@ def build(
         np.array([term.axis * term.share for term in ordered], np.float64).reshape(-1, 3),
         3 if free else 0,
     )
-    return AngleModel(chain, tuple(angles), index)
+    return AngleModel(chain, tuple(angles), index, _columns(angles))
+
+
+def _columns(angles: Sequence[Angle]) -> dict[str, F64]:
+    names = ("lower", "upper", "habit", "spread", "pace")
+    columns = {name: np.array([getattr(angle, name) for angle in angles]) for name in names}
+    for column in columns.values():
+        column.flags.writeable = False
+    return columns

@@ -8,8 +8,9 @@ pose moves by ``a(f_min + beta |speed|) e``, where ``a(f) = 1 / (1 + 1 / (2 pi f
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
-from engine import quaternions
+from engine.small_matrices import logarithm, multiply, turn_by
 from engine.types import F64
 
 ANGLE_HZ, ANGLE_SLOPE = 1.2, 18.0
@@ -40,14 +41,30 @@ class TangentFilter:
             error: (N,) new minus filtered.
             seconds: since the last pose.
         """
-        self._speed += _gain(SPEED_HZ, seconds) * (error / seconds - self._speed)
-        cutoff = self._rest_hz + self._slope * np.abs(self._speed)
-        return np.asarray(_gain(cutoff, seconds) * error)
+        return np.asarray(_correction(self._speed, error, self._rest_hz, self._slope, seconds))
 
 
-def _gain(cutoff_hz: F64 | float, seconds: float) -> F64 | float:
+@njit(cache=True, nogil=True)
+def _gain(cutoff_hz: float, seconds: float) -> float:
     turn = 2.0 * np.pi * cutoff_hz * seconds
     return turn / (1.0 + turn)
+
+
+@njit(cache=True, nogil=True)
+def _correction(speed: F64, error: F64, rest_hz: F64, slope: F64, seconds: float) -> F64:
+    step = np.empty_like(error)
+    for n in range(len(error)):
+        speed[n] += _gain(SPEED_HZ, seconds) * (error[n] / seconds - speed[n])
+        step[n] = _gain(rest_hz[n] + slope[n] * abs(speed[n]), seconds) * error[n]
+    return step
+
+
+@njit(cache=True, nogil=True)
+def _apart(root: F64, last: F64, out: F64) -> None:
+    """Rotation vector (3,) from one rotation (3, 3) to another."""
+    turn = np.empty((3, 3))
+    multiply(root, last.T, turn)
+    logarithm(turn, out)
 
 
 class PoseFilter:
@@ -80,12 +97,11 @@ class PoseFilter:
         if self._angles is None:
             self._angles, self._root = angles.copy(), root.copy()
             self._angles[ROOT] = 0.0
-            return self._angles.copy(), self._root
+            return self._angles.copy(), self._root.copy()
         error = angles - self._angles
-        error[ROOT] = quaternions.to_rotation_vector(quaternions.from_matrix(root @ self._root.T))
+        _apart(root, self._root, error[ROOT])
         step = self._filter.correction(error, seconds)
-        turn = quaternions.to_matrix(quaternions.from_rotation_vector(step[ROOT]))
-        self._root = np.asarray(turn @ self._root, np.float64)
+        turn_by(step[ROOT], self._root)
         step[ROOT] = 0.0
         self._angles += step
-        return self._angles.copy(), self._root
+        return self._angles.copy(), self._root.copy()

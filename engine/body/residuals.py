@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 
 from engine.body.gauss_newton import Chain, Residuals, Targets
 from engine.body.joint_angles import AngleModel
@@ -96,11 +97,20 @@ def empty_targets(model: AngleModel, residuals: Residuals) -> Targets:
     )
 
 
+@njit(cache=True, nogil=True)
 def directions(points_m: F64, segments: I32) -> F64:
     """(S, 3) unit directions of segments between points (P, 3)."""
-    vectors = points_m[segments[:, 1]] - points_m[segments[:, 0]]
-    lengths = np.maximum(np.sqrt(np.einsum("sk,sk->s", vectors, vectors)), 1e-4)
-    return np.asarray(vectors / lengths[:, None])
+    out = np.empty((len(segments), 3))
+    for s in range(len(segments)):
+        a, b = points_m[segments[s, 0]], points_m[segments[s, 1]]
+        squared = 0.0
+        for k in range(3):
+            out[s, k] = b[k] - a[k]
+            squared += out[s, k] * out[s, k]
+        length = max(np.sqrt(squared), 1e-4)
+        for k in range(3):
+            out[s, k] /= length
+    return out
 
 
 def pull_angles(targets: Targets, model: AngleModel, predicted: F64, frames: float) -> None:
@@ -114,8 +124,16 @@ def pull_angles(targets: Targets, model: AngleModel, predicted: F64, frames: flo
         predicted: (N,) expected angles.
         frames: time since the last frame in thirtieths of a second; infinite when there was none.
     """
-    habit = model.column("spread") ** -2
-    pace = (model.column("pace") * max(frames, 0.25)) ** -2
-    targets.angle_weights[:] = habit + pace
-    safe = np.maximum(targets.angle_weights, 1e-12)
-    targets.angle_means[:] = (habit * model.column("habit") + pace * predicted) / safe
+    habit, spread, pace = (model.column(name) for name in ("habit", "spread", "pace"))
+    means, weights = targets.angle_means, targets.angle_weights
+    _multiply_gaussians(habit, spread, predicted, pace, max(frames, 0.25), means, weights)
+
+
+@njit(cache=True, nogil=True)
+def _multiply_gaussians(
+    habit: F64, spread: F64, predicted: F64, pace: F64, frames: float, means: F64, weights: F64
+) -> None:
+    for n in range(len(means)):
+        usual, last = spread[n] ** -2, (pace[n] * frames) ** -2
+        weights[n] = usual + last
+        means[n] = (usual * habit[n] + last * predicted[n]) / max(weights[n], 1e-12)

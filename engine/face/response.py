@@ -25,6 +25,7 @@ LIP_GAP_DEVIATION_MM = 0.6
 calibration takes them for noise; on people it does not."""
 NODES = np.linspace(-0.8, 0.8, 9)
 """Yaw angles (rad) at which the matrices are tabulated; beyond the ends the end is used."""
+_FIRST, _STEP = float(NODES[0]), float(NODES[1] - NODES[0])
 MAX_VIEW = 0.8
 
 
@@ -43,7 +44,7 @@ class LandmarkResponse:
 
     def neutral_features(self, yaw: float, pitch: float) -> F32:
         """(1434,) mm: what a neutral face shows when seen from aside."""
-        yaw, pitch = (float(np.clip(angle, -MAX_VIEW, MAX_VIEW)) for angle in (yaw, pitch))
+        yaw, pitch = (min(max(angle, -MAX_VIEW), MAX_VIEW) for angle in (yaw, pitch))
         return np.asarray(view_terms(yaw, pitch).astype(np.float32) @ self._view_bias)
 
     def normal_equations(self, features: F32, yaw: float) -> tuple[F64, F64]:
@@ -64,9 +65,9 @@ class LandmarkResponse:
 
 def _between(yaw: float) -> tuple[int, np.float32]:
     """The node below and how far towards the next, in [0, 1]."""
-    place = (yaw - NODES[0]) / (NODES[1] - NODES[0])
-    node = int(np.clip(np.floor(place), 0, len(NODES) - 2))
-    return node, np.float32(np.clip(place - node, 0.0, 1.0))
+    place = (yaw - _FIRST) / _STEP
+    node = min(max(int(place), 0), len(NODES) - 2)
+    return node, np.float32(min(max(place - node, 0.0), 1.0))
 
 
 def _lip_gap() -> F32:
