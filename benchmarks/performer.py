@@ -185,14 +185,14 @@ def _correlations(found: F64, true: F64) -> dict[str, float]:
 def _lag_frames(found: F64, true: F64, seen: Any) -> float | None:
     """Frames, sub-frame, by which the found velocities are late; ``None`` where nothing moves.
 
-    The shift against the true velocities that correlates best:
-    velocities, because a constant bias or a slow drift of depth says nothing about time.
+    The shift against the true velocities that correlates best: velocities, because a constant
+    bias or a slow drift of depth says nothing about time.
     """
     moves, true_moves = np.diff(found, axis=0), np.diff(true, axis=0)
     lags = np.arange(-LONGEST_LAG_FRAMES, LONGEST_LAG_FRAMES + 1)
     middle = slice(LONGEST_LAG_FRAMES, len(true_moves) - LONGEST_LAG_FRAMES)
     visible = seen[1:][middle]
-    own = moves[middle][visible]
+    own = _no_longer_than(true_moves[seen[1:]], moves[middle][visible])
     shifted = [np.roll(true_moves, lag, axis=0)[middle][visible] for lag in lags]
     # Over the truth's size: a shift that brings faster motion into view is no likelier for it.
     likeness = [float((own * s).sum() / max(float(np.linalg.norm(s)), 1e-12)) for s in shifted]
@@ -203,6 +203,13 @@ def _lag_frames(found: F64, true: F64, seen: Any) -> float | None:
         return float(lags[best])
     before, at, after = likeness[best - 1 : best + 2]
     return float(lags[best]) + 0.5 * (before - after) / (before - 2 * at + after)
+
+
+def _no_longer_than(true: F64, moves: F64) -> F64:
+    """Moves (N, 3) cut to the longest true one: one jump must not outvote all the rest."""
+    longest = float(np.linalg.norm(true, axis=1).max(initial=0.0))
+    lengths = np.linalg.norm(moves, axis=1, keepdims=True)
+    return np.asarray(moves * np.minimum(1.0, longest / np.maximum(lengths, 1e-12)))
 
 
 def _jitter_mm(found: F64, true: F64, seen: Any) -> float | None:
