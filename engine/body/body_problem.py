@@ -103,9 +103,9 @@ class BodyProblem:
             self.model.chain, work.angles, work.base, work.rotations, work.positions_m,
             work.term_omegas,
         )  # fmt: skip
-        points = self._residuals
+        layout = self._residuals
         place_points(
-            points.point_bones, points.point_offsets_m, work.rotations, work.positions_m,
+            layout.point_bones, layout.point_offsets_m, work.rotations, work.positions_m,
             work.points_m,
         )  # fmt: skip
 

@@ -109,9 +109,9 @@ class HandFitter:
         forward_kinematics(
             chain, work.angles, work.base, work.rotations, work.positions_m, work.term_omegas
         )
-        points = self._residuals
+        layout = self._residuals
         place_points(
-            points.point_bones, points.point_offsets_m, work.rotations, work.positions_m,
+            layout.point_bones, layout.point_offsets_m, work.rotations, work.positions_m,
             work.points_m,
         )  # fmt: skip
 

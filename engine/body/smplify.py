@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine import quaternions
 from engine.body.body_problem import BodyProblem
 from engine.body.body_targets import HeadPose, certainty
 from engine.body.hands import HandFitter, Palm
@@ -20,7 +21,7 @@ from engine.body.landmark_embedding import embed
 from engine.body.local_rotations import local_rotations
 from engine.body.pose_filter import PoseFilter
 from engine.body.viewing_ray import in_camera_axes
-from engine.types import F32, F64, I32, Camera, Observation
+from engine.types import F32, F64, I32, Camera, HandLandmarks, Observation, PoseLandmarks
 
 WARM_ITERATIONS = 3
 JUMP_M = 0.35
@@ -95,9 +96,7 @@ class BodyFitter:
         self._take(self.shape_of(joints_m, vertices_m))
         self._filter = PoseFilter(len(self._body.angles))
         self.reset()
-        # Load every kernel now: the first frame should not pay for it.
-        self.fit(Observation(0, 0, 64, 64))
-        self.reset()
+        self._rehearse()
 
     def shape_of(self, joints_m: F32, vertices_m: F32) -> BodyShape:
         """Lay out the fit for another body: a frame's time. Any thread may call this.
@@ -134,6 +133,16 @@ class BodyFitter:
 
     def _take(self, shape: BodyShape) -> None:
         self._body, self._hands = shape.problem, shape.hands
+
+    def _rehearse(self) -> None:
+        """Load every kernel now: the first frame should not pay for it."""
+        points = self._body.landmarks_m.astype(np.float32)
+        pose = PoseLandmarks(points, points, np.ones(len(points), np.float32), 1.0)
+        hand = HandLandmarks(points[:21], points[:21], 1.0)
+        head = HeadPose(np.array(quaternions.IDENTITY_XYZW))
+        for index in range(2):
+            self.fit(Observation(index, index, 64, 64, None, pose, hand, hand), head)
+        self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next frame starts from nothing."""
@@ -211,7 +220,6 @@ class BodyFitter:
             body.relax()
             self._tracking = False
             return self._hold(camera, head, seconds), False, float("nan")
-        body.pose()
         residual = body.distance_m(seen, trust, camera)
         self._tracking = True
         visible = min(float(trust.sum()) / ENOUGH_TRUST, 1.0)
