@@ -29,8 +29,8 @@ class PublishedCamera:
     """Frames from a peer, newest first: a slot of one between its event loop and the engine.
 
     It is an ``engine.sources`` Source: iterate it on any thread. It ends when the peer leaves.
-    A frame's ``captured_at_ns`` is when its picture had been received and decoded here: the browser's
-    camera, encoder and network lie before that.
+    A frame's ``captured_at_ns`` is when its picture had been received and decoded here: the
+    browser's camera, its encoder and the network lie before that.
     """
 
     live = True
