@@ -248,16 +248,27 @@ def view(
     json: JsonOption = None,
     token: Annotated[str | None, typer.Option(help="The server's bearer token.")] = None,
     mirror: Annotated[bool, typer.Option(help="Show the window as a mirror.")] = False,
+    tier: Annotated[
+        str,
+        typer.Option(
+            help="motion: pose the avatar here (0.1 Mbit/s). mesh: only draw what comes (2 to 10 "
+            "Mbit/s, for a local network)."
+        ),
+    ] = "motion",
 ) -> None:
     """Watch a served avatar: in a window, as one picture, or headless with figures."""
     from benchmarks.report import print_table, write_json
     from stream.client import ClientOptions
+    from stream.protocol import Tier
     from viewer.headless import run_headless
     from viewer.remote import RemoteFeed
     from viewer.snapshot import snapshot_remote
     from viewer.window import run_viewer
 
-    options = ClientOptions(url=url, token=token)
+    if tier not in ("motion", "mesh"):
+        raise AvatarError(f"expected the tier motion or mesh, found {tier}")
+    tiers: tuple[Tier, ...] = ("motion", "mesh") if tier == "mesh" else ("motion",)
+    options = ClientOptions(url=url, token=token, tiers=tiers)
     if snapshot is not None:
         snapshot_remote(options, snapshot)
         typer.echo(f"wrote {snapshot}")
