@@ -314,7 +314,7 @@ def test_fingers_are_there_at_once_after_a_cut(puppet: Puppet, standing: np.ndar
     assert fit.cold
     fitted, true = puppet.fitted_joints_m(fit), puppet.joints_m
     apart = (fitted[tips] - fitted[wrist]) - (true[tips] - true[wrist])
-    assert np.linalg.norm(apart, axis=1).max() < 0.015
+    assert np.linalg.norm(apart, axis=1).max() < 0.002
 
 
 def test_a_pose_that_nobody_can_see_is_not_believed(puppet: Puppet, standing: np.ndarray) -> None:
@@ -326,8 +326,8 @@ def test_a_pose_that_nobody_can_see_is_not_believed(puppet: Puppet, standing: np
         fit = fitter.fit(without(_sway(puppet, standing, index), *range(33)))
         assert np.isnan(fit.residual_m)
     assert fit.body_confidence < 0.1
-    few = fitter.fit(without(_sway(puppet, standing, 40), *range(1, 33)))
-    assert few.body_confidence < 0.4
+    few = puppet.fitter().fit(without(_sway(puppet, standing, 40), *range(1, 33)))
+    assert 0.0 < few.body_confidence < 0.4
 
 
 def test_a_fit_that_leads_nowhere_is_no_start(puppet: Puppet, standing: np.ndarray) -> None:
@@ -355,6 +355,18 @@ def test_head_target_turns_the_head(puppet: Puppet, standing: np.ndarray) -> Non
         fitter.fit(seen, HeadPose(np.asarray(wanted, np.float64)))
     got = quaternions.from_matrix(fitter._body.rotations[head])
     assert angle_between(got, wanted) < 0.12
+
+
+def test_a_head_that_nobody_believes_in_changes_nothing(
+    puppet: Puppet, standing: np.ndarray
+) -> None:
+    """A face about to be lost must not take the pose network's own head away."""
+    alone, told = puppet.fitter(), puppet.fitter()
+    elsewhere = HeadPose(np.array([0.0, 0.6, 0.0, 0.8]), 0.0, np.array([0.5, 0.0, -2.0]))
+    for index in range(8):
+        seen = _sway(puppet, standing, index)
+        without_head, with_head = alone.fit(seen), told.fit(seen, elsewhere)
+    np.testing.assert_array_equal(with_head.rotations_xyzw, without_head.rotations_xyzw)
 
 
 def test_same_input_same_output(puppet: Puppet, standing: np.ndarray) -> None:
