@@ -30,9 +30,9 @@ STALL_S = 5.0
 """A source that gives no picture for this long, and three frames of its own, has stalled."""
 READER_JOIN_S = 2.0
 """How long a source may take over the picture it is at before it is closed all the same."""
-OBSERVED_AT_ONCE = {Policy.LATEST: 1, Policy.BLOCK: 2}
-"""Frames in the hands of the networks. Where none may be lost, the next one fills the core that
-this one's last tracker leaves idle; live, that would make it wait, an older picture."""
+OBSERVED_AT_ONCE = {Policy.LATEST: 1, Policy.BLOCK: 3}
+"""Frames in the hands of the networks. Where none may be lost, the next ones fill the core that
+this one's last tracker leaves idle; live, that would make them wait, older pictures."""
 
 
 @dataclass(frozen=True, slots=True)

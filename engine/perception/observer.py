@@ -1,8 +1,8 @@
-"""One frame's landmarks: four trackers on three threads.
+"""One frame's landmarks: four trackers, each a chain over the frames.
 
-Every tracker starts from the landmarks of the frame before, so none of them waits for another:
-on two cores a frame's latency is near half of its work. The body, the longest, has a thread of
-its own, where the next frame's follows without a detour while this frame's hands and face run.
+Every tracker starts from the landmarks of the frame before, so none waits for another's of the
+same frame: on two cores a frame's latency is near half of its work. Where frames overlap, each
+chain goes on to the next frame as soon as what it starts from is there, and no core is idle.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
@@ -20,9 +21,21 @@ from engine.perception.face import FaceTracker
 from engine.perception.hand_side import distinct
 from engine.perception.hands import HandTracker
 from engine.perception.networks import Networks
-from engine.types import Frame, HandLandmarks, Observation, PoseLandmarks
+from engine.types import U8, FaceLandmarks, Frame, HandLandmarks, Observation, PoseLandmarks
 
 T = TypeVar("T")
+
+
+Hands = tuple[HandLandmarks | None, HandLandmarks | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one frame's trackers find, with their milliseconds, once they have found it."""
+
+    pose: asyncio.Future[tuple[PoseLandmarks | None, float]]
+    face: asyncio.Future[tuple[FaceLandmarks | None, float]]
+    hands: asyncio.Future[tuple[Hands, tuple[float, float]]]
 
 
 class Observer:
@@ -36,22 +49,21 @@ class Observer:
         self._left = HandTracker(networks, "left")
         self._right = HandTracker(networks, "right")
         self._body_thread = ThreadPoolExecutor(1, "body")
-        self._parts_threads = ThreadPoolExecutor(2, "parts")
+        self._face_thread = ThreadPoolExecutor(1, "face")
+        self._hand_threads = ThreadPoolExecutor(2, "hands")
         self.reset()
 
     def reset(self) -> None:
         """Forget the person: the next frame starts with the detectors, on whatever loop runs."""
-        self._pose: PoseLandmarks | None = None
-        self._hands: tuple[HandLandmarks | None, HandLandmarks | None] = (None, None)
-        self._parts_turn = asyncio.Lock()
+        self._before: _Found | None = None
         for tracker in (self._face, self._body, self._left, self._right):
             tracker.reset()
 
     async def observe(self, frame: Frame) -> tuple[Observation, dict[str, float]]:
         """Find face, body and hands.
 
-        May be called for the next frame while this one is under way; what is found does not
-        depend on it.
+        May be called for later frames, in their order, while this one is under way; what is
+        found does not depend on it.
 
         Args:
             frame: any picture; one with nobody in it gives an observation of ``None``s.
@@ -59,23 +71,19 @@ class Observer:
         Returns:
             The observation, and the milliseconds of work of each tracker.
         """
-        image = frame.image
+        image, before = frame.image, self._before
         body = _submit(self._body_thread, lambda: self._body.track(image))
-        async with self._parts_turn:
-            previous = self._pose
-            left_before, right_before = self._hands
-            parts = self._parts_threads
-            (left, left_ms), (right, right_ms), (face, face_ms) = await asyncio.gather(
-                _submit(parts, lambda: self._left.track(image, previous, right_before)),
-                _submit(parts, lambda: self._right.track(image, previous, left_before)),
-                _submit(parts, lambda: self._face.track(image, previous)),
-            )
-            pose, body_ms = await body
-            left, right = distinct(left, right, pose)
-            self._pose, self._hands = pose, (left, right)
+        face = asyncio.create_task(self._track_face(image, before))
+        hands = asyncio.create_task(self._track_hands(image, before, body))
+        self._before = _Found(body, face, hands)
+        (
+            (pose, body_ms),
+            (face_found, face_ms),
+            ((left, right), (left_ms, right_ms)),
+        ) = await asyncio.gather(body, face, hands)
         height, width = image.shape[:2]
         observation = Observation(
-            frame.index, frame.captured_at_ns, width, height, face, pose, left, right
+            frame.index, frame.captured_at_ns, width, height, face_found, pose, left, right
         )
         return observation, {
             "body": body_ms,
@@ -84,10 +92,38 @@ class Observer:
             "face": face_ms,
         }
 
+    async def _track_face(
+        self, image: U8, before: _Found | None
+    ) -> tuple[FaceLandmarks | None, float]:
+        pose = None
+        if before is not None:
+            (pose, _), _ = await asyncio.gather(before.pose, before.face)
+        return await _submit(self._face_thread, lambda: self._face.track(image, pose))
+
+    async def _track_hands(
+        self,
+        image: U8,
+        before: _Found | None,
+        body: asyncio.Future[tuple[PoseLandmarks | None, float]],
+    ) -> tuple[Hands, tuple[float, float]]:
+        """Both, since neither may take what the other holds."""
+        pose, left_before, right_before = None, None, None
+        if before is not None:
+            (pose, _), ((left_before, right_before), _) = await asyncio.gather(
+                before.pose, before.hands
+            )
+        threads = self._hand_threads
+        (left, left_ms), (right, right_ms) = await asyncio.gather(
+            _submit(threads, lambda: self._left.track(image, pose, right_before)),
+            _submit(threads, lambda: self._right.track(image, pose, left_before)),
+        )
+        pose_now, _ = await body
+        return distinct(left, right, pose_now), (left_ms, right_ms)
+
     def close(self) -> None:
         """Stop the threads; no call may follow."""
-        self._body_thread.shutdown(wait=True)
-        self._parts_threads.shutdown(wait=True)
+        for pool in (self._body_thread, self._face_thread, self._hand_threads):
+            pool.shutdown(wait=True)
 
 
 def _submit(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[tuple[T, float]]:
