@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from engine.inference.store import write_atomically
 
@@ -42,6 +40,10 @@ def _finite(value: Any) -> Any:
 
 def print_table(title: str, numbers: Mapping[str, Any]) -> None:
     """The same numbers for a person: one row per leaf."""
+    # Here, so that it does not count as memory of what is measured.
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title)
     table.add_column("figure")
     table.add_column("value", justify="right")

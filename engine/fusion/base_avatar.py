@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.avatar.anny import BodyModel
 from engine.avatar.paint import Look, cached_texture
@@ -10,7 +10,7 @@ from engine.avatar.topology import FusedAvatar
 from engine.fusion.copy_paste import FusionMap, fuse
 from engine.fusion.fusion_map_file import load_fusion_map
 from engine.inference.store import BODY_FILE, ModelStore
-from engine.types import U8, Identity
+from engine.types import Identity, Phenotypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class BaseAvatar:
 
     model: BodyModel
     fusion_map: FusionMap
-    skin: U8
-    """(H, W, 3) RGB albedo, the painted default."""
+    average: FusedAvatar
+    """With the painted default for skin: who everybody is at first."""
 
     @staticmethod
     def load(store: ModelStore) -> BaseAvatar:
@@ -33,8 +33,11 @@ class BaseAvatar:
         model = BodyModel.load(path)
         fusion_map = load_fusion_map(path, model)
         plain = fuse(model, fusion_map, Identity())
-        return BaseAvatar(model, fusion_map, cached_texture(plain, Look(), store.folder))
+        skin = cached_texture(plain, Look(), store.folder)
+        return BaseAvatar(model, fusion_map, replace(plain, texture=skin))
 
     def avatar_of(self, identity: Identity) -> FusedAvatar:
         """The fused avatar of one person, at rest."""
-        return fuse(self.model, self.fusion_map, identity, self.skin)
+        if identity.phenotypes == Phenotypes():
+            return replace(self.average, identity_version=identity.version)
+        return fuse(self.model, self.fusion_map, identity, self.average.texture)

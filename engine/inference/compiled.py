@@ -12,11 +12,13 @@ import json
 import mmap
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from engine.inference.store import ModelStore, Record, write_atomically
 
 COMPILED_FOLDER = "compiled"
 MAX_RECORD_BYTES = 1 << 16
+_MAPPED: WeakValueDictionary[Path, mmap.mmap] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,7 @@ class CompiledCache:
             record = Record.parse(json.loads(self._record_path.read_text()))
             if record.recipe != self.recipe or not record.holds_for(self._path):
                 return None
-            with self._path.open("rb") as file:
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            return self._mapped()
         except (OSError, LookupError, TypeError, ValueError):
             return None
 
@@ -46,6 +47,15 @@ class CompiledCache:
             write_atomically(self._path, blob)
             record = asdict(Record.of(self._path, self.recipe))
             write_atomically(self._record_path, json.dumps(record).encode())
+
+    def _mapped(self) -> mmap.mmap:
+        """One mapping for all sessions of a network: their weights are the same pages."""
+        mapped = _MAPPED.get(self._path)
+        if mapped is None:
+            with self._path.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            _MAPPED[self._path] = mapped
+        return mapped
 
     @property
     def _path(self) -> Path:
