@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from engine.perception.hand_region import wrist_of
 from engine.perception.hand_side import distinct, is_same_hand
 from engine.perception.hands import HandTracker
 from engine.perception.networks import Networks
+from engine.perception.observer import Observer
 from engine.perception.region import Region
 from engine.perception.semantics import (
     FIVE_PLACES,
@@ -28,6 +30,7 @@ from engine.perception.semantics import (
     age_class,
     similarity,
 )
+from engine.sources import open_source
 from engine.types import U8, FaceLandmarks, HandLandmarks, PoseLandmarks, Semantics
 
 SIGNING = "signing_*.mkv"
@@ -333,6 +336,27 @@ def test_what_was_returned_is_not_overwritten(trackers: Trackers, shared_data: P
     assert first.pose is not None
     assert np.array_equal(first.face.points_px, kept[0])
     assert np.array_equal(first.pose.points_px, kept[1])
+
+
+async def test_frames_that_overlap_show_the_same(networks: Networks) -> None:
+    """What is found of a frame depends on the frames before it, not on what runs beside it."""
+    with open_source("portrait", frames=12) as source:
+        frames = list(source)
+    observer = Observer(networks)
+    try:
+        alone = [(await observer.observe(frame))[0] for frame in frames]
+        observer.reset()
+        together = await asyncio.gather(*(observer.observe(frame) for frame in frames))
+    finally:
+        observer.close()
+    assert alone[-1].face is not None
+    assert alone[-1].pose is not None
+    for one, (other, _) in zip(alone, together, strict=True):
+        for part in ("face", "pose", "left_hand", "right_hand"):
+            first, second = getattr(one, part), getattr(other, part)
+            assert (first is None) == (second is None), part
+            if first is not None:
+                np.testing.assert_array_equal(first.points_px, second.points_px)
 
 
 def test_the_portrait_is_a_grown_woman(networks: Networks, astronaut: U8) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -134,3 +135,57 @@ async def test_leaving_early_stops_every_task_and_thread() -> None:
     await asyncio.sleep(0.05)
     assert set(asyncio.all_tasks()) == before
     assert not [t for t in threading.enumerate() if t.name == "reader" and t.is_alive()]
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+async def test_a_network_that_fails_ends_the_run_with_its_reason(policy: Policy) -> None:
+    """Many times: what once hung depended on which of two tasks the loop woke first."""
+
+    class Failing(FakeObserver):
+        async def observe(self, frame: Frame) -> tuple[Observation, dict[str, float]]:
+            if frame.index >= 2:
+                raise SourceError("the network is damaged")
+            return await super().observe(frame)
+
+    unheard: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: unheard.append(context["message"])
+    )
+    for _ in range(15):
+        async with asyncio.timeout(5):
+            with pytest.raises(SourceError, match="damaged"):
+                await collect(make(Failing(0.001)), numbered(50, 0.0005), policy)
+    gc.collect()
+    assert unheard == []
+
+
+async def test_no_source_is_closed_while_it_is_read() -> None:
+    reading = threading.Event()
+
+    def frames() -> Iterator[Frame]:
+        for index in range(1000):
+            reading.set()
+            time.sleep(0.03)
+            reading.clear()
+            yield Frame(np.zeros((4, 4, 3), np.uint8), time.monotonic_ns(), index)
+
+    for _ in range(5):
+        async with make().run(FakeSource(frames), Policy.LATEST) as results:  # type: ignore[arg-type]
+            await anext(results)
+        assert not reading.is_set()
+
+
+async def test_waiting_for_a_live_picture_is_no_work() -> None:
+    source = numbered(5, 0.02)
+    assert "decode" in (await collect(make(), source, Policy.BLOCK))[-1].stages_ms
+    source.live = True
+    assert "decode" not in (await collect(make(), source, Policy.BLOCK))[-1].stages_ms
+
+
+async def test_a_new_source_starts_the_slow_loop_anew() -> None:
+    resets: list[None] = []
+    slow_loop = SimpleNamespace(reset=lambda: resets.append(None), offer=lambda *_: None)
+    pipeline = Pipeline(FakeObserver(), FakeReconstructor(), slow_loop)  # type: ignore[arg-type]
+    for count in (1, 2):
+        await collect(pipeline, numbered(3), Policy.BLOCK)
+        assert len(resets) == count

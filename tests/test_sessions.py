@@ -12,6 +12,7 @@ import pytest
 from crops import as_input, astronaut_face
 
 from engine.errors import AvatarError, ModelFileError
+from engine.inference import openvino_backend
 from engine.inference.catalog import NETWORKS
 from engine.inference.session import choose_backend, open_session
 from engine.inference.store import MANIFEST, ModelStore, write_atomically
@@ -40,6 +41,24 @@ def test_outputs_are_reused_and_follow_the_picture(model_cache: ModelStore, back
     assert all(a is b for a, b in zip(first, second, strict=True))
     assert np.abs(second[0] - kept).max() > 10
     np.testing.assert_array_equal(session(face)[0], kept)
+
+
+@pytest.mark.parametrize("name", ["pose_landmarks", "hand_landmarks", "face_attention"])
+def test_both_sets_of_kernels_agree(model_cache: ModelStore, name: str) -> None:
+    """Which of them runs is a matter of time alone."""
+    core = openvino_backend._core()
+    model = core.read_model(model_cache.path(NETWORKS[name].file_name))
+    prepared = (
+        openvino_backend._channels_last(model.clone()),
+        openvino_backend._blocked(core, model),
+    )
+    usual, blocked = (core.compile_model(each, "CPU", {"NUM_STREAMS": 1}) for each in prepared)
+    picture = as_input(astronaut_face(), NETWORKS[name])
+    first, second = usual(np.moveaxis(picture, 1, -1)), blocked(picture)
+    for expected, found in zip(first.values(), second.values(), strict=True):
+        turned = np.moveaxis(expected, -1, 1) if expected.ndim == 4 else expected
+        assert np.abs(turned).max() > 0
+        np.testing.assert_allclose(found, turned, atol=2e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
