@@ -31,6 +31,8 @@ POOR_RAD = 0.24
 POOR_BONE_RAD = 0.65
 """A fit this bad, in place, in all directions or in that of one bone, is tried from nothing."""
 PATIENCE_FRAMES = 6
+WORSE = 1.5
+"""A fit so many times as bad as after the last vain try does not wait for the next one."""
 FORGET_SECONDS = 1.5
 """After so long a loss the old pose is no start any more."""
 HOLD_PACE = 0.3
@@ -153,7 +155,7 @@ class BodyFitter:
         self._tracking = False
         self._confidence, self._lost_s = 0.0, 0.0
         self._clock_ns: int | None = None
-        self._patience = 0
+        self._patience, self._accepted = 0, 0.0
 
     def fit(self, observation: Observation, head: HeadPose | None = None) -> BodyFit:
         """The pose that explains one frame.
@@ -212,10 +214,11 @@ class BodyFitter:
             body.expect(seconds * 30.0)
             body.measure(seen, trust, camera, head)
             iterations = body.solve(WARM_ITERATIONS)[1]
-            if self._doubtful(seen, trust, camera):
+            self._patience = max(self._patience - 1, 0)
+            if self._is_doubtful(seen, trust, camera):
                 more, cold = body.reconsider(seen, trust, camera, head)
                 iterations += more
-                self._patience = PATIENCE_FRAMES * self._doubtful(seen, trust, camera)
+                self._accept(seen, trust, camera)
         if not np.isfinite(body.angles).all():
             body.relax()
             self._tracking = False
@@ -227,18 +230,26 @@ class BodyFitter:
         self._confidence += (1.0 if cold else 0.3) * (quality - self._confidence)
         return iterations, cold, residual
 
-    def _doubtful(self, seen: Observation, trust: F64, camera: Camera) -> bool:
+    def _is_doubtful(self, seen: Observation, trust: F64, camera: Camera) -> bool:
         """Whether a fit is bad enough to be tried from nothing; after a vain try only now and then.
 
         A person may stand in a way that the model cannot follow; that must not cost every frame.
+        But what becomes worse than that is something else.
         """
-        body = self._body
-        self._patience = max(self._patience - 1, 0)
-        if self._patience > 0:
-            return False
-        mean, worst = body.disagreement()
-        apart = body.distance_m(seen, trust, camera)
-        return mean > POOR_RAD or worst > POOR_BONE_RAD or apart > POOR_M
+        badness = self._badness(seen, trust, camera)
+        limit = WORSE * self._accepted if self._patience > 0 else 1.0
+        return badness > max(limit, 1.0)
+
+    def _accept(self, seen: Observation, trust: F64, camera: Camera) -> None:
+        """Live with what a new start came to: patience, if that is not good either."""
+        self._accepted = self._badness(seen, trust, camera)
+        self._patience = PATIENCE_FRAMES if self._accepted > 1.0 else 0
+
+    def _badness(self, seen: Observation, trust: F64, camera: Camera) -> float:
+        """The worst of the fit's disagreements, each over its limit; more than 1 is doubtful."""
+        mean, worst = self._body.disagreement()
+        apart = self._body.distance_m(seen, trust, camera)
+        return max(mean / POOR_RAD, worst / POOR_BONE_RAD, apart / POOR_M)
 
     def _report(self, iterations: int, cold: bool, residual: float, seconds: float) -> BodyFit:
         """The filtered pose; the fit itself goes on from the unfiltered one, so no lag adds up."""
