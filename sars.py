@@ -251,7 +251,7 @@ def view(
     tier: Annotated[
         str,
         typer.Option(
-            help="motion: pose the avatar here (0.1 Mbit/s). mesh: only draw what comes (2 to 10 "
+            help="motion: pose the avatar here (0.2 Mbit/s). mesh: only draw what comes (10 "
             "Mbit/s, for a local network)."
         ),
     ] = "motion",
