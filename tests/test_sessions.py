@@ -72,6 +72,16 @@ def test_a_picture_written_in_place_needs_no_copy(model_cache: ModelStore, backe
     np.testing.assert_array_equal(session(session.image)[0], expected)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_rest_changes_nothing_but_memory(model_cache: ModelStore, backend: str) -> None:
+    session = open_session("pose_detection", model_cache, backend)
+    session.image[...] = 0.25
+    before = [output.copy() for output in session(session.image)]
+    session.rest()
+    for expected, found in zip(before, session(session.image), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_the_session_names_itself(model_cache: ModelStore) -> None:
     session = open_session(NAME, model_cache)
     assert (session.name, session.backend) == (NAME, choose_backend())

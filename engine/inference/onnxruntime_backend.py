@@ -46,6 +46,9 @@ class OnnxRuntimeSession:
         self._session.run_with_iobinding(self._binding)
         return self._outputs
 
+    def rest(self) -> None:
+        """Nothing that could be read again."""
+
 
 def open_network(
     network: Network, store: ModelStore, threads: int, precision: Precision

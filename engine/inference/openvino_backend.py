@@ -40,15 +40,22 @@ TIMED_RUNS = 20
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A compiled network, and the memory that it reads its weights from in place."""
+    """A compiled network, and the file that it reads its weights from in place."""
 
     compiled: Any
-    memory: Any
+    file: mmap.mmap | None = None
+    memory: Any = None
+    """The file as OpenVINO was given it: it must live as long as the network."""
 
     @property
     def channels_last(self) -> bool:
         """Whether pictures and maps are (1, H, W, C)."""
         return bool(self.compiled.input().shape[-1] == CHANNELS)
+
+    def give_back(self) -> None:
+        """Let go of the file's pages; what is needed again is read again."""
+        if self.file is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.file.madvise(mmap.MADV_DONTNEED)
 
 
 class OpenVinoSession:
@@ -82,6 +89,10 @@ class OpenVinoSession:
         fill(self.image, image)
         self._request.infer()
         return self._outputs
+
+    def rest(self) -> None:
+        """Give back memory until the next call; see :class:`engine.inference.session.Session`."""
+        self._loaded.give_back()
 
 
 def open_network(
@@ -124,14 +135,12 @@ def _load_or_compile(path: Path, store: ModelStore, options: Mapping[str, Any]) 
     if blob is not None:
         # As a tensor OpenVINO reads it in place; bytes it would copy first.
         memory = ov.Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
-        loaded = _Loaded(core.import_model(memory, "CPU", options), memory)
-        if hasattr(mmap, "MADV_DONTNEED"):
-            # Most weights have been repacked by now; what is still read comes back from the file.
-            blob.madvise(mmap.MADV_DONTNEED)
+        loaded = _Loaded(core.import_model(memory, "CPU", options), blob, memory)
+        loaded.give_back()  # most weights have been repacked
         return loaded
     compiled = _fastest(core, core.read_model(path), options)
     saved.write(compiled.export_model().getvalue())
-    return _Loaded(compiled, None)
+    return _Loaded(compiled)
 
 
 def _fastest(core: Any, model: Any, options: Mapping[str, Any]) -> Any:

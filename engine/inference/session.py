@@ -59,6 +59,13 @@ class Session(Protocol):
         """
         ...
 
+    def rest(self) -> None:
+        """Give back the memory that can be read again: for a network that runs now and then.
+
+        The next call takes about a millisecond longer.
+        """
+        ...
+
 
 def open_session(
     name: str,

@@ -41,7 +41,9 @@ class SharedSession:
         with self._lock:
             if self._session is None:
                 self._session = self._networks.open(self._name)
-            return tuple(output.copy() for output in self._session(image))
+            outputs = tuple(output.copy() for output in self._session(image))
+            self._session.rest()
+            return outputs
 
 
 class Networks:

@@ -68,6 +68,8 @@ class SemanticsEstimator:
         ages = self._age(prepared(aligned_face(image, points, AGE_SIDE)))[0][0]
         female = float(self._gender(prepared(aligned_face(image, points, GENDER_SIDE)))[0][0, 0])
         years, spread = mean_and_spread(ages)
+        for network in (self._age, self._gender):
+            network.rest()
         confidence = face.presence * frontality(face.points_px) * _size_weight(points)
         return Semantics(
             years, age_class(years), female, float(confidence / (1.0 + (spread / 10.0) ** 2))
