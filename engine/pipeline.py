@@ -16,9 +16,10 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from engine.avatar.topology import FusedAvatar
-from engine.errors import SourceError
+from engine.errors import AvatarError, SourceError
 from engine.perception.observer import Observer
 from engine.reconstructor import Reconstructor
 from engine.slot import Policy, Slot
@@ -42,12 +43,24 @@ class Result:
     frame: Frame
     observation: Observation
     state: AvatarState
-    mesh: FusedMesh
+    posed: FusedMesh | None
+    """None where the run was started without posing."""
     avatar: FusedAvatar
     """The rest-pose avatar that ``state`` poses; a new object when the identity changed."""
     stages_ms: dict[str, float]
     """Work per stage, and ``latency``: from having the frame to having its mesh."""
     finished_at_ns: int
+
+    @property
+    def mesh(self) -> FusedMesh:
+        """The posed mesh.
+
+        Raises:
+            AvatarError: the run was started without posing.
+        """
+        if self.posed is None:
+            raise AvatarError("this run poses no meshes: start it with pose=True")
+        return self.posed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +82,16 @@ class Pipeline:
         self._slow_loop = slow_loop
 
     @asynccontextmanager
-    async def run(self, source: Source, policy: Policy) -> AsyncIterator[Slot[Result]]:
+    async def run(
+        self, source: Source, policy: Policy, *, pose: bool = True
+    ) -> AsyncIterator[Slot[Result]]:
         """Start every stage on ``source``; leaving the block stops them all.
 
         Args:
             source: where frames come from; closed by its owner, not here.
             policy: LATEST for live pictures, BLOCK to lose nothing.
+            pose: whether results carry a mesh. Who draws elsewhere, or streams parameters, poses
+                there, and gets each state a millisecond earlier.
 
         Yields:
             The results in order. They end with the source, or raise its SourceError.
@@ -89,7 +106,7 @@ class Pipeline:
             at_once = OBSERVED_AT_ONCE[policy]
             tasks = [
                 asyncio.create_task(self._observe(frames, observing, at_once, patience_s)),
-                asyncio.create_task(self._reconstruct(observing, results, fitting)),
+                asyncio.create_task(self._reconstruct(observing, results, fitting, pose)),
             ]
             if self._slow_loop is not None:
                 self._slow_loop.reset()
@@ -160,6 +177,7 @@ class Pipeline:
         observing: Slot[asyncio.Task[_Observed]],
         results: Slot[Result],
         fitting: ThreadPoolExecutor,
+        pose: bool,
     ) -> None:
         """Stages 2-4: face, body, fusion."""
         loop = asyncio.get_running_loop()
@@ -168,9 +186,8 @@ class Pipeline:
         try:
             async for task in observing:
                 item = await task
-                state, mesh, fit_ms = await loop.run_in_executor(
-                    fitting, self._reconstructor.reconstruct, item.observation
-                )
+                fit = partial(self._reconstructor.reconstruct, item.observation, pose=pose)
+                state, mesh, fit_ms = await loop.run_in_executor(fitting, fit)
                 finished = time.monotonic_ns()
                 stages_ms = item.stages_ms | fit_ms
                 stages_ms["latency"] = (finished - item.taken_at_ns) / 1e6

@@ -87,11 +87,14 @@ class Reconstructor:
         self._face.reset()
         self._clock_ns = None
 
-    def reconstruct(self, seen: Observation) -> tuple[AvatarState, FusedMesh, dict[str, float]]:
+    def reconstruct(
+        self, seen: Observation, *, pose: bool = True
+    ) -> tuple[AvatarState, FusedMesh | None, dict[str, float]]:
         """Fit one frame.
 
         Args:
             seen: its landmarks; with nobody there the last pose is held, then relaxes.
+            pose: whether its mesh is wanted.
 
         Returns:
             The state, the mesh it poses (valid until two more frames were made), and the
@@ -106,12 +109,14 @@ class Reconstructor:
         body = self._body.fit(seen, _head_target(face, seen))
         body_done = time.perf_counter()
         state = self._state(seen, camera, body, face)
-        mesh = self._person.poser.pose(state)
         milliseconds = {
             "face_fit": (face_done - started) * 1e3,
             "body_fit": (body_done - face_done) * 1e3,
-            "mesh": (time.perf_counter() - body_done) * 1e3,
         }
+        if not pose:
+            return state, None, milliseconds
+        mesh = self._person.poser.pose(state)
+        milliseconds["mesh"] = (time.perf_counter() - body_done) * 1e3
         return state, mesh, milliseconds
 
     def _take_over(self) -> None:

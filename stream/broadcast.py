@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from engine.errors import AvatarError
 from engine.slot import Policy, Slot
 from engine.types import AvatarState, FusedMesh
 from stream.avatar_channel import AvatarFile
 from stream.feed import AvatarFeed, FeedItem
-from stream.mesh_codec import MeshEncoder
+from stream.mesh_codec import CodedMesh, MeshEncoder
 from stream.motion_codec import MotionEncoder, warm_up
 from stream.rare_log import RareLog
 from stream.watcher import Watcher
@@ -28,7 +29,7 @@ class Broadcast:
         self._feed = feed
         self._motion = MotionEncoder()
         self._mesh = MeshEncoder()
-        self._meshes: Slot[tuple[FusedMesh, AvatarState]] = Slot(Policy.LATEST)
+        self._meshes: Slot[tuple[Callable[[], FusedMesh], AvatarState]] = Slot(Policy.LATEST)
         self._left_out = RareLog(log)
         self._watchers: set[Watcher] = set()
         self._wanted_version: int | None = None
@@ -79,21 +80,24 @@ class Broadcast:
             return
         for watcher in self._watchers:
             watcher.send_motion(self._last_packet)
-        if item.mesh is not None and any(watcher.wants_mesh for watcher in self._watchers):
-            await self._meshes.put((item.mesh, item.state))
+        if item.pose is not None and any(watcher.wants_mesh for watcher in self._watchers):
+            await self._meshes.put((item.pose, item.state))
 
     async def _send_meshes(self) -> None:
-        """Encoding a mesh takes a while, so packets do not wait for it."""
-        async for mesh, state in self._meshes:
+        """Posing and encoding a mesh take a while, so packets do not wait for them."""
+        async for pose, state in self._meshes:
             try:
-                coded = await asyncio.to_thread(self._mesh.encode, mesh, state)
+                coded = await asyncio.to_thread(self._coded, pose, state)
             except Exception as error:
-                self._left_out.warning(f"mesh {mesh.index} cannot be sent: {error}")
+                self._left_out.warning(f"mesh {state.index} cannot be sent: {error}")
                 continue
             intra = self._mesh.intra
             for watcher in self._watchers:
                 if intra is not None:
                     watcher.send_mesh(coded, intra)
+
+    def _coded(self, pose: Callable[[], FusedMesh], state: AvatarState) -> CodedMesh:
+        return self._mesh.encode(pose(), state)
 
     async def _load_avatars(self) -> None:
         """Writing a GLB takes a while, so frames do not wait for it."""

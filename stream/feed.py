@@ -19,8 +19,8 @@ class FeedItem:
     """One frame to send."""
 
     state: AvatarState
-    mesh: FusedMesh | None = None
-    """Only watchers of the mesh tier need it."""
+    pose: Callable[[], FusedMesh] | None = None
+    """Makes its mesh; called on a worker thread where a watcher of the mesh tier wants it."""
 
 
 class AvatarFeed(Protocol):
@@ -60,9 +60,11 @@ class LiveFeed:
         while len(self._avatars) > _KEPT_AVATARS:
             del self._avatars[next(iter(self._avatars))]
 
-    async def publish(self, state: AvatarState, mesh: FusedMesh | None = None) -> None:
+    async def publish(
+        self, state: AvatarState, pose: Callable[[], FusedMesh] | None = None
+    ) -> None:
         """Offer the newest frame; it replaces one that nobody has taken."""
-        await self._slot.put(FeedItem(state, mesh))
+        await self._slot.put(FeedItem(state, pose))
 
     def report(self, **statistics: float) -> None:
         """Replace figures for the watchers' overlays."""

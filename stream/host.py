@@ -8,16 +8,18 @@ from collections.abc import AsyncIterable, Callable
 from functools import partial
 
 from engine.avatar.topology import FusedAvatar
+from engine.body.blend_skinning import Poser
 from engine.engine import Engine
 from engine.errors import AvatarError, SourceError
 from engine.pipeline import Result
 from engine.slot import Policy
 from engine.sources.source import Source
+from engine.types import AvatarState, FusedMesh
 from stream.feed import LiveFeed
 from stream.sigterm import until_sigterm
 
 log = logging.getLogger(__name__)
-REPORTED = ("body", "left_hand", "right_hand", "face", "face_fit", "body_fit", "mesh", "latency")
+REPORTED = ("body", "left_hand", "right_hand", "face", "face_fit", "body_fit", "latency")
 
 
 async def host(
@@ -73,15 +75,28 @@ class _Host:
         known: FusedAvatar | None = None
         feed = self._feed
         with source:
-            async with self._engine.pipeline.run(source, Policy.LATEST) as results:
+            async with self._engine.pipeline.run(source, Policy.LATEST, pose=False) as results:
                 async for result in results:
                     if result.avatar is not known:
                         known = result.avatar
                         glb = partial(self._write_glb, known)
                         feed.publish_avatar(known.identity_version, glb)
-                    await feed.publish(result.state, result.mesh)
+                        pose = _posing(known)
+                    await feed.publish(result.state, partial(pose, result.state))
                     feed.report(**_figures(result))
                     self._published = True
+
+
+def _posing(avatar: FusedAvatar) -> Callable[[AvatarState], FusedMesh]:
+    """Poses an avatar; ready when the first mesh is asked for, which on most servers is never."""
+    made: list[Poser] = []
+
+    def pose(state: AvatarState) -> FusedMesh:
+        if not made:
+            made.append(Poser(avatar))
+        return made[0].pose(state)
+
+    return pose
 
 
 def _figures(result: Result) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from engine import pipeline as pipeline_module
-from engine.errors import SourceError
+from engine.errors import AvatarError, SourceError
 from engine.pipeline import Pipeline, Result
 from engine.slot import Policy
 from engine.types import Frame, Observation
@@ -38,9 +38,9 @@ class FakeReconstructor:
     def reset(self) -> None:
         pass
 
-    def reconstruct(self, seen: Observation) -> tuple[Any, Any, dict[str, float]]:
+    def reconstruct(self, seen: Observation, *, pose: bool) -> tuple[Any, Any, dict[str, float]]:
         time.sleep(0.002)
-        return SimpleNamespace(index=seen.index), None, {"fit": 2.0}
+        return SimpleNamespace(index=seen.index), "mesh" if pose else None, {"fit": 2.0}
 
 
 class FakeSource:
@@ -189,3 +189,12 @@ async def test_a_new_source_starts_the_slow_loop_anew() -> None:
     for count in (1, 2):
         await collect(pipeline, numbered(3), Policy.BLOCK)
         assert len(resets) == count
+
+
+async def test_a_run_without_posing_has_no_mesh() -> None:
+    posed = await collect(make(), numbered(2), Policy.BLOCK)
+    assert posed[-1].mesh == "mesh"
+    async with make().run(numbered(2), Policy.BLOCK, pose=False) as results:  # type: ignore[arg-type]
+        unposed = [result async for result in results]
+    with pytest.raises(AvatarError, match="pose=True"):
+        _ = unposed[-1].mesh

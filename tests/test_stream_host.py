@@ -49,7 +49,11 @@ class ScriptedEngine:
         return self
 
     @asynccontextmanager
-    async def run(self, source: Script, policy: object) -> AsyncIterator[AsyncIterator[Result]]:
+    async def run(
+        self, source: Script, policy: object, *, pose: bool
+    ) -> AsyncIterator[AsyncIterator[Result]]:
+        assert not pose, "watchers pose for themselves"
+
         async def results() -> AsyncIterator[Result]:
             avatar = synthetic_avatar()
             for act in source.acts:

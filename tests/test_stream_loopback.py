@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -167,7 +168,7 @@ async def test_a_frame_that_cannot_be_sent_is_left_out(caplog) -> None:
         frames = [(misplaced(1, np.nan), None), (misplaced(2, 1e30), None)]
         frames += [(rest_state(3), huge), (rest_state(4), None)]
         for number, (state, mesh) in enumerate(frames, 1):
-            await feed.publish(state, mesh)
+            await feed.publish(state, mesh and partial(replace, mesh))
             await until(lambda n=number: server.broadcast.frames == n)
         await until(lambda: client.state is not None and client.state.index == 4)
         await until(lambda: server.broadcast._left_out._left_out == 2)
@@ -199,7 +200,7 @@ async def test_packets_do_not_wait_for_a_mesh(monkeypatch) -> None:
         await until(lambda: len([w for w in server.broadcast._watchers if w.greeted]) == 2)
         try:
             for index in range(1, 4):
-                await feed.publish(rest_state(index), sheet(index))
+                await feed.publish(rest_state(index), partial(sheet, index))
                 for client in (one, other):
                     await until(
                         lambda c=client, i=index: c.state is not None and c.state.index == i
@@ -219,7 +220,7 @@ async def test_the_mesh_tier_is_sent_to_those_who_ask() -> None:
         while client.mesh is None or client.mesh.index < 5:
             state = rest_state(index)
             mesh = replace(sheet(index), captured_at_ns=state.captured_at_ns)
-            await feed.publish(state, mesh)
+            await feed.publish(state, partial(replace, mesh))
             await asyncio.sleep(0.05)
             index += 1
             assert index < 300

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ class Player:
             state = replace(state, index=index, captured_at_ns=now, identity_version=self.version)
             # Half a metre to the side, so that a test sees which of both was drawn.
             aside = replace(state, translation_m=place + np.array([0.5, 0, 0], np.float32))
-            await self.feed.publish(state, None if poser is None else poser.pose(aside))
+            await self.feed.publish(state, poser and partial(poser.pose, aside))
             await asyncio.sleep(self.period_s)
 
 

@@ -43,7 +43,8 @@ class EngineThread(threading.Thread):
 
     async def _publish(self) -> None:
         with Engine.open(self._options) as engine, self._open_source() as source:
-            async with engine.pipeline.run(source, Policy.LATEST) as results:
+            # The window poses what it draws.
+            async with engine.pipeline.run(source, Policy.LATEST, pose=False) as results:
                 async for result in results:
                     if self._feed.closed.is_set():
                         return
