@@ -166,6 +166,7 @@ def record(options: EngineOptions, source: str, folder: Path, seconds: float) ->
     write_atomically(folder / "avatar.glb", write_glb(last.avatar))
     write_json(folder / "report.json", numbers)
     print_table(f"run of {source}", numbers)
+    typer.echo("rate and latencies include drawing the video; `sars bench engine` measures alone")
     typer.echo(f"wrote {folder}/: side_by_side.mp4, side_by_side.png, avatar.glb, report.json")
 
 

@@ -36,7 +36,6 @@ class _Person:
     avatar: FusedAvatar
     poser: Poser
     shape: BodyShape
-    is_another: bool = False
 
 
 class Reconstructor:
@@ -65,20 +64,16 @@ class Reconstructor:
         """The avatar of the newest frame."""
         return self._person.avatar
 
-    def become(self, identity: Identity, *, is_another: bool = False) -> None:
+    def become(self, identity: Identity) -> None:
         """Take over an identity from the next frame on. Any thread may call this.
 
         Args:
-            identity: whose body.
-            is_another: somebody else stands there, so what was learned of the face and the pose is
-                forgotten; otherwise the same person is known better, and both stay.
+            identity: the same person, better known: pose and what was learned of the face stay.
         """
         avatar = self._base.avatar_of(identity)
         shape = self._body.shape_of(avatar.joints_m, avatar.rest_vertices_m)
-        person = _Person(avatar, self._person.poser.with_identity(avatar), shape, is_another)
+        person = _Person(avatar, self._person.poser.with_identity(avatar), shape)
         with self._handing_over:
-            if self._next is not None and self._next.is_another:
-                person = replace(person, is_another=True)
             self._next = person
 
     def reset(self) -> None:
@@ -128,8 +123,6 @@ class Reconstructor:
         avatar = person.avatar
         self._body.set_identity(person.shape)
         self._face.set_identity(avatar.rest_vertices_m, avatar.joints_m[self._head])
-        if person.is_another:
-            self.reset()
 
     def _fit_face(self, seen: Observation, camera: Camera) -> FaceFit | None:
         last, self._clock_ns = self._clock_ns, seen.captured_at_ns

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from skimage.data import astronaut
 
 from engine.inference.store import ModelStore
@@ -39,6 +40,7 @@ def test_the_command_line_starts_without_loading_the_rooms() -> None:
     assert not loaded & {"numba", "cv2", "aiortc", "moderngl", "openvino", "torch"}
 
 
+@pytest.mark.slow
 def test_a_frame_needs_no_scipy_linear_algebra(model_cache: ModelStore, tmp_path: Path) -> None:
     """60 MB that come with the first ``@`` or ``np.linalg`` inside a kernel."""
     picture = tmp_path / "person.png"

@@ -82,6 +82,7 @@ def test_models_that_were_never_set_up(
     assert is_one_sentence(error, "sars setup"), error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pose_landmarks.onnx", "palm_detection.onnx", "anny.npz"])
 def test_a_damaged_model_is_named_with_its_cure(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_cache: ModelStore, name: str
@@ -113,12 +114,14 @@ def test_a_backend_that_is_not_there(run: Run, model_cache: ModelStore) -> None:
     assert is_one_sentence(error, "openvino", "abacus"), error
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there(run: Run) -> None:
     status, error = run("view", "http://127.0.0.1:9", "--headless", "--seconds", 1)
     assert status == 1
     assert is_one_sentence(error, "127.0.0.1:9"), error
 
 
+@pytest.mark.slow
 def test_a_large_picture_without_anybody_gives_a_report_of_nobody(
     run: Run, tmp_path: Path, model_cache: ModelStore
 ) -> None:

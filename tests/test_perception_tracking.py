@@ -283,6 +283,7 @@ def test_a_small_face_is_found_where_the_body_is(networks: Networks, shared_data
     assert np.hypot(*(face.points_px[4, :2] - pose.points_px[0, :2])) < 8.0
 
 
+@pytest.mark.slow
 def test_signing_hands_are_never_swapped(trackers: Trackers, shared_data: Path) -> None:
     """Each hand's wrist is near its own side's body wrist in 99 % of the frames that show it."""
     near, total, twins = 0, 0, 0

@@ -118,6 +118,7 @@ def test_a_performer_needs_no_topology_rebuilt(
     assert person(0, model_cache).topology.regions.any()
 
 
+@pytest.mark.slow
 def test_movement_has_no_jumps(avatar) -> None:
     for full in (False, True):
         motion = ScriptedMotion(Skeleton.of(avatar), full=full)

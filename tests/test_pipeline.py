@@ -103,6 +103,7 @@ async def test_an_unplugged_camera_ends_the_run_with_its_reason() -> None:
 
 async def test_a_stalled_source_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline_module, "STALL_S", 0.1)
+    monkeypatch.setattr(pipeline_module, "READER_JOIN_S", 0.1)
     release = threading.Event()
 
     def frames() -> Iterator[Frame]:

@@ -136,10 +136,11 @@ def test_another_person_starts_from_nothing(
     assert state.identity_version == 1
     assert state.face_confidence > 0.5
     assert angle_between(kept.rotations_xyzw, state.rotations_xyzw).max() < np.radians(5.0)
-    reconstructor.become(Identity(2), is_another=True)
+    reconstructor.become(Identity(2))
     reconstructor.become(Identity(3))
+    reconstructor.reset()
     state, _, _ = reconstructor.reconstruct(replace(nothing, index=61))
-    assert state.identity_version == 3
+    assert state.identity_version == 3, "the newest, and none is lost"
     assert state.face_confidence == state.body_confidence == 0.0
 
 

@@ -214,6 +214,7 @@ def test_damage_is_found_and_mended(fresh_store: ModelStore, name: str) -> None:
     assert (fresh_store.folder / "gender.onnx").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_force_starts_over(fresh_store: ModelStore) -> None:
     run_setup(fresh_store, quiet())
     before = (fresh_store.folder / "gender.onnx").stat().st_mtime_ns
@@ -335,6 +336,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         run_setup(ModelStore(tmp_path / "file" / "cache"), quiet())
 
 
+@pytest.mark.slow
 def test_warming_fills_the_compiled_cache(
     model_cache: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -338,6 +338,7 @@ def test_a_defect_of_the_client_reaches_who_waits_for_it(monkeypatch) -> None:
     assert "ZeroDivisionError" in str(watching_thread.error)
 
 
+@pytest.mark.slow
 async def test_a_watcher_whose_socket_vanishes_makes_way_for_the_next(monkeypatch, caplog) -> None:
     """A laptop that falls asleep says no goodbye; nothing may wait for it."""
     caplog.set_level(logging.INFO, "stream")

@@ -163,6 +163,7 @@ def test_the_longest_gap_includes_both_ends():
     assert recorder.longest_gap_ms(90_000_000, 450_000_000) == 300.0
 
 
+@pytest.mark.slow
 async def test_two_connections_are_not_one_measurement(graphics):
     async with served() as url:
         measuring = asyncio.create_task(
@@ -174,6 +175,7 @@ async def test_two_connections_are_not_one_measurement(graphics):
             await measuring
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("period_s", [0.5, 60.0])
 async def test_a_server_that_hardly_sends_is_given_up(graphics, monkeypatch, period_s):
     """A bench must end with a reason, not wait a minute for each frame of the warm-up."""
@@ -183,6 +185,7 @@ async def test_a_server_that_hardly_sends_is_given_up(graphics, monkeypatch, per
             await asyncio.to_thread(run_headless, ClientOptions(url), 1.0, (16, 16))
 
 
+@pytest.mark.slow
 async def test_the_mesh_tier_is_drawn_as_the_server_posed_it(graphics):
     player = Player(meshes=True)
     async with served(player=player) as url:
@@ -407,6 +410,7 @@ def test_without_a_display_the_window_says_what_to_use():
     assert "--snapshot" in run_window(display=False)
 
 
+@pytest.mark.slow
 def test_the_window_draws_and_listens():
     if shutil.which("xvfb-run") is None:
         pytest.skip("needs xvfb-run (Debian: apt-get install xvfb)")
