@@ -7,7 +7,7 @@ from numba import njit
 
 from engine.body import body_targets as measured
 from engine.body.body_targets import BODY_SEGMENTS, SEGMENTS, HeadPose, body_points
-from engine.body.gauss_newton import allocate, forward_kinematics, place_points, solve
+from engine.body.gauss_newton import allocate, forward_kinematics, pose, solve
 from engine.body.inverse_kinematics import ARM, LEG, limb_angles, torso_rotation, translation
 from engine.body.joint_angles import COUPLINGS, SIDES, RestJoints, body_model
 from engine.body.landmark_embedding import BODY_POINTS, LandmarkEmbedding
@@ -98,16 +98,7 @@ class BodyProblem:
 
     def pose(self) -> None:
         """Joints and landmarks of the present angles."""
-        work = self._work
-        forward_kinematics(
-            self.model.chain, work.angles, work.base, work.rotations, work.positions_m,
-            work.term_omegas,
-        )  # fmt: skip
-        layout = self._residuals
-        place_points(
-            layout.point_bones, layout.point_offsets_m, work.rotations, work.positions_m,
-            work.points_m,
-        )  # fmt: skip
+        pose(self.model.chain, self._residuals, self._work)
 
     @property
     def root(self) -> F64:

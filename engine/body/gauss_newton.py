@@ -198,12 +198,15 @@ def _add_lever(chain: Chain, omegas: F64, j: int, lever: F64, out: F64) -> None:
 
 
 @njit(cache=True, nogil=True)
-def place_points(bones: I32, offsets_m: F64, rotations: F64, positions: F64, points: F64) -> None:
-    """Global points (P, 3) of a pose."""
-    for p in range(len(bones)):
-        transform(rotations[bones[p]], offsets_m[p], points[p])
+def pose(chain: Chain, residuals: Residuals, work: Workspace) -> None:
+    """Joints and points of the workspace's angles, without Jacobians."""
+    rotations, positions = work.rotations, work.positions_m
+    forward_kinematics(chain, work.angles, work.base, rotations, positions, work.term_omegas)
+    for p in range(len(residuals.point_bones)):
+        bone, point = residuals.point_bones[p], work.points_m[p]
+        transform(rotations[bone], residuals.point_offsets_m[p], point)
         for i in range(3):
-            points[p, i] += positions[bones[p], i]
+            point[i] += positions[bone, i]
 
 
 @njit(cache=True, nogil=True)
@@ -409,11 +412,5 @@ def solve(
                 break
         else:
             damping = damping * 10.0
-    forward_kinematics(
-        chain, work.angles, work.base, work.rotations, work.positions_m, work.term_omegas
-    )
-    place_points(
-        residuals.point_bones, residuals.point_offsets_m, work.rotations, work.positions_m,
-        work.points_m,
-    )  # fmt: skip
+    pose(chain, residuals, work)
     return cost, tried

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from engine.body.residuals import directions
 from engine.small_matrices import multiply, nearest_rotation, transform
 from engine.types import F64, I32
 
@@ -59,11 +60,6 @@ def palm_shift(px: F64, rest_m: F64, palm: F64, place_m: F64, camera: F64) -> tu
 @njit(cache=True, nogil=True)
 def turned_directions(points_m: F64, segments: I32, rotation: F64, out: F64) -> None:
     """Fill (S, 3) unit directions of segments between points (P, 3), turned."""
-    vector = np.empty(3)
+    seen = directions(points_m, segments)
     for s in range(len(segments)):
-        squared = 0.0
-        for i in range(3):
-            vector[i] = points_m[segments[s, 1], i] - points_m[segments[s, 0], i]
-            squared += vector[i] * vector[i]
-        vector /= max(np.sqrt(squared), 1e-4)
-        transform(rotation, vector, out[s])
+        transform(rotation, seen[s], out[s])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.body.gauss_newton import allocate, forward_kinematics, place_points, solve
+from engine.body.gauss_newton import allocate, forward_kinematics, pose, solve
 from engine.body.hand_targets import PALM, palm_rotation, palm_shift, turned_directions
 from engine.body.joint_angles import AngleModel, RestJoints, hand_joints, hand_model
 from engine.body.landmark_embedding import PointSet
@@ -106,14 +106,7 @@ class HandFitter:
         work, chain = self._work, self._model.chain
         work.base[:] = palm.rotation
         chain.offsets_m[0] = palm.position_m
-        forward_kinematics(
-            chain, work.angles, work.base, work.rotations, work.positions_m, work.term_omegas
-        )
-        layout = self._residuals
-        place_points(
-            layout.point_bones, layout.point_offsets_m, work.rotations, work.positions_m,
-            work.points_m,
-        )  # fmt: skip
+        pose(chain, self._residuals, work)
 
     @property
     def model(self) -> AngleModel:

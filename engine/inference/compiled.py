@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import mmap
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -19,6 +20,7 @@ from engine.inference.store import ModelStore, Record, write_atomically
 COMPILED_FOLDER = "compiled"
 MAX_RECORD_BYTES = 1 << 16
 _MAPPED: WeakValueDictionary[Path, mmap.mmap] = WeakValueDictionary()
+_MAPPING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,13 @@ class CompiledCache:
 
     def _mapped(self) -> mmap.mmap:
         """One mapping for all sessions of a network: their weights are the same pages."""
-        mapped = _MAPPED.get(self._path)
-        if mapped is None:
-            with self._path.open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            _MAPPED[self._path] = mapped
-        return mapped
+        with _MAPPING:  # both hands' sessions are loaded at the same time
+            mapped = _MAPPED.get(self._path)
+            if mapped is None:
+                with self._path.open("rb") as file:
+                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                _MAPPED[self._path] = mapped
+            return mapped
 
     @property
     def _path(self) -> Path:

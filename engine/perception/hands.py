@@ -188,12 +188,11 @@ class HandTracker:
     def _is_expected(self, image: U8, pose: PoseLandmarks) -> bool:
         """Whether the body says that the hand is in the picture."""
         x, y = wrist_of(pose, self._side)
-        inside = 0.0 <= x < image.shape[1] and 0.0 <= y < image.shape[0]
-        return inside and wrist_visibility(pose, self._side) >= WRIST_VISIBLE
+        return _shows(image, x, y) and wrist_visibility(pose, self._side) >= WRIST_VISIBLE
 
     def _is_clear(self, image: U8, pose: PoseLandmarks, region: Region) -> bool:
         """Whether a look at the wrist is likely to find the hand."""
-        shown = 0.0 <= region.cx < image.shape[1] and 0.0 <= region.cy < image.shape[0]
+        shown = _shows(image, region.cx, region.cy)
         return shown and hand_visibility(pose, self._side) >= HAND_VISIBLE
 
     def _read(self, image: U8, region: Region, least: float) -> _Reading | None:
@@ -235,6 +234,11 @@ class HandTracker:
         self._own_side = 0.5
         for landmark_filter in self._filters or ():
             landmark_filter.reset()
+
+
+def _shows(image: U8, x: float, y: float) -> bool:
+    """Whether a point lies in the picture."""
+    return bool(0.0 <= x < image.shape[1] and 0.0 <= y < image.shape[0])
 
 
 def _noted(reading: _Reading | None, backoff: Backoff) -> _Reading | None:
