@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from engine.errors import SourceError
+from engine.inference.store import ModelStore
 from engine.sources import open_source
 from engine.sources.picture import PictureSource, camera_motion
 from engine.sources.repeated import Repeated
@@ -190,6 +191,18 @@ def test_a_folder(tmp_path: Path) -> None:
 
 def test_an_absent_camera() -> None:
     assert "camera 97" in sentence("97")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "performer:~nosuchuser/x.bvh",
+        "performer:webcam,seed=" + "9" * 5000,
+        "performer:" + "z" * 300,
+    ],
+)
+def test_a_performance_that_cannot_be(spec: str, model_cache: ModelStore) -> None:
+    assert len(sentence(spec)) < 600
 
 
 @pytest.mark.parametrize(

@@ -56,12 +56,13 @@ def user_path(text: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SourceError(
-            f"{_shortened(text)} cannot be looked at ({reason}); SOURCE is {CHOICES}"
+            f"{shortened(text)} cannot be looked at ({reason}); SOURCE is {CHOICES}"
         ) from error
     return path
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """What was typed, as an error may repeat it."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
@@ -69,7 +70,7 @@ def _webcam(digits: str) -> Source:
     from engine.sources.webcam import WebcamSource  # OpenCV's video part takes a while to load
 
     if len(digits) > CAMERA_DIGITS:
-        raise SourceError(f"there is no camera {_shortened(digits)}; SOURCE is {CHOICES}")
+        raise SourceError(f"there is no camera {shortened(digits)}; SOURCE is {CHOICES}")
     return WebcamSource(int(digits))
 
 

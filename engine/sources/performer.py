@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -29,11 +28,13 @@ from engine.sources.motion.motion import Motion
 from engine.sources.motion.retarget import MocapMotion
 from engine.sources.motion.script import ScriptedMotion
 from engine.sources.motion.skeleton import Skeleton
+from engine.sources.opening import shortened, user_path
 from engine.sources.source import Closing, stamped
 from engine.types import F32, U8, AvatarState, Camera, Frame, FusedMesh, Identity, Phenotypes
 
 DEFAULT_FRAMES = 720
 MAX_FRAMES = 10_000_000
+MAX_DIGITS = len(str(MAX_FRAMES))
 FRAMINGS = ("webcam", "full")
 
 
@@ -167,7 +168,7 @@ def open_performer(spec: str, *, paced: bool = False, frames: int | None = None)
         options = replace(options, framing=what)
         motion = ScriptedMotion(skeleton, options.seed, full=what == "full")
     else:
-        motion = MocapMotion(read_bvh(Path(what).expanduser()), skeleton)
+        motion = MocapMotion(read_bvh(user_path(what)), skeleton)
         own = max(1, int(motion.duration_s * options.fps))
         options = replace(options, framing="full", frames=min(options.frames, own))
     if frames is not None:
@@ -202,9 +203,10 @@ def _parse(spec: str, options: PerformerOptions) -> tuple[str, PerformerOptions]
     what, *settings = spec.split(",")
     for setting in settings:
         key, _, value = setting.partition("=")
-        if key not in ("seed", "frames") or not value.isdecimal() or int(value) > MAX_FRAMES:
+        known = key in ("seed", "frames") and value.isdecimal() and len(value) <= MAX_DIGITS
+        if not known or int(value) > MAX_FRAMES:
             raise SourceError(
-                f"the performer does not know {setting!r}; it takes seed=N and frames=N"
+                f"the performer does not know {shortened(setting)!r}; it takes seed=N and frames=N"
             )
         options = (
             replace(options, seed=int(value))
