@@ -62,6 +62,7 @@ export class Watcher {
     try {
       watcher.session = await connect(watcher.peer, endpoint);
     } catch (error) {
+      watcher.ended = true; // closing ends the channels too: one failure must not be told twice
       watcher.peer.close();
       throw error;
     }
