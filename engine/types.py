@@ -154,6 +154,16 @@ class Phenotypes:
 
 
 @dataclass(frozen=True, slots=True)
+class FaceShape:
+    """A person's own face, on top of what their phenotypes say: alpha of eqs (1)-(2)."""
+
+    coefficients: F32
+    """(K,) in standard deviations of the head's identity basis."""
+    confidence: float = 0.0
+    """In [0, 1]: how much of the basis' variance the evidence has decided."""
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who the avatar is: constant until the slow loop publishes a better one."""
 
@@ -161,6 +171,14 @@ class Identity:
     phenotypes: Phenotypes = field(default_factory=Phenotypes)
     semantics: Semantics | None = None
     confidence: float = 0.0
+    """Of the semantics."""
+    face: FaceShape | None = None
+    """None: the phenotypes' average face."""
+    detail_m: F32 | None = None
+    """(V,) how far each vertex of the fused avatar stands out along its rest normal: wrinkles and
+    what else no basis holds. None: smooth."""
+    texture: U8 | None = None
+    """(H, W, 3) RGB albedo in the topology's UV space. None: the painted default."""
 
 
 @dataclass(frozen=True, slots=True)
