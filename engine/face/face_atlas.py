@@ -58,7 +58,7 @@ class FaceAtlas:
         inside = HEAD.holds(uvs.reshape(-1, 2)).reshape(-1, 3).all(axis=1)
         chosen = np.flatnonzero(inside).astype(np.int32)
         local = (uvs[chosen] - _origin(WINDOW)) / _extent(WINDOW)
-        owners, shares = _cover(np.ascontiguousarray(local, np.float32), size)
+        owners, shares = cover(np.ascontiguousarray(local, np.float32), size)
         texels = np.flatnonzero(owners >= 0).astype(np.int32)
         if not len(texels):
             raise AvatarError(
@@ -144,8 +144,11 @@ def _uv_steps(uvs: F32) -> F32:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _cover(uvs: F32, size: int) -> tuple[I32, F32]:  # pragma: no cover - compiled
-    """Owner (size^2,) and its barycentric shares (size^2, 3) of every texel centre."""
+def cover(uvs: F32, size: int) -> tuple[I32, F32]:  # pragma: no cover - compiled
+    """Owner (size^2,) and its barycentric shares (size^2, 3) of every texel centre, -1 for none.
+
+    ``uvs`` (F, 3, 2) are the triangles' corners, the window being the unit square.
+    """
     owners = np.full(size * size, -1, np.int32)
     shares = np.zeros((size * size, 3), np.float32)
     for f in range(uvs.shape[0]):

@@ -1,0 +1,123 @@
+"""The painted default in somebody else's skin and hair, in a few milliseconds per stripe.
+
+The painter's strokes scale with the colours they are given, so a texel that mixes skin and hair in
+shares m and 1 - m changes by ``(m skin' + (1 - m) hair') / (m skin + (1 - m) hair)``. Which share
+it has is read off its brightness between the two; clothes, shoes and eyes are told by place and
+hue. Painting anew would take seconds and a hundred megabytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numba import njit
+
+from engine.avatar.paint.atlas import (
+    EYE_CAVITIES,
+    EYE_FRONTS,
+    HEAD,
+    MOUTH_BAG,
+    TONGUE,
+    Island,
+)
+from engine.avatar.paint.look import Look
+from engine.types import F32, U8
+
+ROWS = 64
+"""Texture rows per call of the kernel."""
+LEVELS = 256
+EYE_BACKS = Island(0.764, 0.038, 0.812, 0.076)
+
+
+class Cover(IntEnum):
+    """What the painter may have laid on a texel."""
+
+    OTHER = 0
+    SKIN_OR_CLOTH = 1
+    SKIN_OR_HAIR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Complexion:
+    """8-bit sRGB colours of one person."""
+
+    skin: F32
+    """(3,)."""
+    hair: F32
+    """(3,)."""
+
+    @staticmethod
+    def of(look: Look) -> Complexion:
+        """What a painter was told."""
+        return Complexion(np.array(look.skin, np.float32), np.array(look.hair, np.float32))
+
+
+def recolour(texture: U8, old: Complexion, new: Complexion) -> U8:
+    """A painted texture of another complexion.
+
+    Args:
+        texture: (H, H, 3) sRGB as painted.
+        old: what it was painted with.
+        new: what it should look like.
+
+    Returns:
+        (H, H, 3), a new array.
+    """
+    size = len(texture)
+    cover = _covers(size)
+    out = np.empty(texture.shape, np.uint8)
+    gains = _gains(old, new)
+    for first in range(0, size, ROWS):
+        rows = slice(first, first + ROWS)
+        stripe = np.ascontiguousarray(texture[rows])
+        _recolour(stripe, cover[rows], old.skin, old.hair, gains, out[rows])
+    return out
+
+
+def _gains(old: Complexion, new: Complexion) -> F32:
+    """(LEVELS, 3) by what a texel of that share of skin is multiplied."""
+    share = np.linspace(0.0, 1.0, LEVELS, dtype=np.float32)[:, None]
+    was = share * old.skin + (1 - share) * old.hair
+    return np.asarray((share * new.skin + (1 - share) * new.hair) / was, np.float32)
+
+
+def _covers(size: int) -> U8:
+    cover = np.full((size, size), Cover.SKIN_OR_CLOTH, np.uint8)
+    cover[HEAD.window(size)] = Cover.SKIN_OR_HAIR
+    for island in (*EYE_FRONTS, EYE_BACKS, *EYE_CAVITIES, MOUTH_BAG, TONGUE):
+        cover[island.window(size)] = Cover.OTHER
+    return cover
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _recolour(  # type: ignore[no-untyped-def]
+    texture, cover, skin, hair, gains, out
+):  # pragma: no cover - compiled
+    one, zero = np.float32(1.0), np.float32(0.0)
+    dark = hair.sum()
+    step = one / (skin.sum() - dark)
+    last = np.float32(LEVELS - 1)
+    for y in range(texture.shape[0]):
+        for x in range(texture.shape[1]):
+            r, g, b = (
+                np.float32(texture[y, x, 0]), np.float32(texture[y, x, 1]),
+                np.float32(texture[y, x, 2]),
+            )  # fmt: skip
+            kind = cover[y, x]
+            share = min(max((r + g + b - dark) * step, zero), one)
+            amount = one if kind else zero
+            if kind == 1:
+                # Cloth is less warm than skin, or much darker.
+                amount = min(max((r - b - np.float32(0.12) * r) * np.float32(12.0), zero), r)
+                amount /= max(r, one)
+                amount *= min(max((share - np.float32(0.4)) * np.float32(5.0), zero), one)
+                share = one
+            elif r > np.float32(1.5) * g:
+                share = one  # lips: too red for a mixture of skin and hair
+            level = int(share * last)
+            for k in range(3):
+                value = np.float32(texture[y, x, k])
+                value += amount * value * (gains[level, k] - one)
+                out[y, x, k] = np.uint8(min(max(value + np.float32(0.5), zero), np.float32(255.0)))

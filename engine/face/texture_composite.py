@@ -1,0 +1,111 @@
+"""The gathered face laid into the recoloured default so that no seam shows.
+
+Both are split into octaves and each octave is joined over its own width (Burt and Adelson, *A
+multiresolution spline with application to image mosaics*, 1983): pores end at the edge, a shadow
+fades over half a cheek.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from engine.face.albedo import RelativeAlbedo
+from engine.face.face_atlas import FaceAtlas
+from engine.face.face_zones import Zone
+from engine.face.lighting import LUMINANCE
+from engine.types import F32, U8
+
+OCTAVES = 6
+ENOUGH = 0.5
+"""Evidence at which a texel is believed."""
+EDGE_TEXELS = 9
+"""Kept clear of the face patch's outline and of what was not seen;"""
+HOLE_TEXELS = 22
+FEATHER_TEXELS = 4.0
+"""and then softened by so much."""
+SHADING_TEXELS = 70.0
+"""What varies over more than this on bare skin is light that was missed, not skin."""
+FLATTENED = 0.85
+"""How much of it is taken out."""
+FLATTEST = 0.6
+"""At most, as a logarithm."""
+
+
+def face_cover(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: U8) -> F32:
+    """(size, size) in [0, 1]: how much of each texel comes from the pictures."""
+    seen = np.minimum(albedo.evidence / ENOUGH, 1.0) * atlas.in_face
+    cover = cv2.medianBlur((255 * atlas.picture(seen.astype(np.float32))).astype(np.uint8), 5)
+    # Holes are closed before the edge is pulled in: nostrils and lips are no edges of the face.
+    bordered = cv2.copyMakeBorder(cover, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    outline = cv2.erode(
+        cv2.morphologyEx(bordered, cv2.MORPH_CLOSE, _disc(HOLE_TEXELS)), _disc(EDGE_TEXELS)
+    )
+    kept = np.minimum(outline[1:-1, 1:-1], cover).astype(np.float32) / 255.0
+    kept[atlas.picture(((zones & Zone.RIM) > 0).astype(np.float32)) > 0] = 0.0
+    return np.asarray(cv2.GaussianBlur(kept, (0, 0), FEATHER_TEXELS), np.float32)
+
+
+def _disc(radius: int) -> U8:
+    disc: U8 = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    return disc
+
+
+def flattened(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: U8) -> F32:
+    """(N, 3) the relative albedo without what is left of the light.
+
+    The logarithm of bare, seen skin is averaged over a wide window (normalised convolution); that
+    is shading which nine harmonics missed, such as a cast shadow. Most of it is divided out, from
+    brows and lips as well; dark hair takes no part in the average.
+    """
+    logarithm = np.log(np.maximum(albedo.mean, 1e-2))
+    brightness = albedo.mean @ LUMINANCE
+    plain = (zones & Zone.PLAIN > 0) & (brightness > 0.55) & (brightness < 1.8)
+    weights = np.minimum(albedo.evidence, ENOUGH) * plain
+    weight = _wide(atlas.picture(weights)) + 0.02
+    wide = _wide(atlas.picture(logarithm * weights[:, None])) / weight[..., None]
+    shading = np.clip(FLATTENED * wide, -FLATTEST, FLATTEST)
+    return np.asarray(albedo.mean * np.exp(-atlas.read(shading)), np.float32)
+
+
+def _wide(picture: F32) -> F32:
+    """Gaussian smoothing over SHADING_TEXELS, at an eighth of the size."""
+    small = cv2.resize(picture, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), SHADING_TEXELS / 8 / 2, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def lay_in(texture: U8, face: U8, cover: F32, atlas: FaceAtlas) -> None:
+    """Blend the face into the texture, in place.
+
+    Args:
+        texture: (H, H, 3) sRGB of any size.
+        face: (size, size, 3) sRGB of the atlas' window.
+        cover: (size, size) in [0, 1].
+        atlas: whose window it is.
+    """
+    rows, columns = atlas.window.window(len(texture))
+    target = texture[rows, columns]
+    shape = target.shape[1::-1]
+    if shape != (atlas.size, atlas.size):
+        face = cv2.resize(face, shape, interpolation=cv2.INTER_AREA)
+        cover = cv2.resize(cover, shape, interpolation=cv2.INTER_AREA)
+    blended = multiband(face.astype(np.float32), target.astype(np.float32), cover)
+    np.copyto(target, np.clip(np.rint(blended), 0, 255).astype(np.uint8))
+
+
+def multiband(inner: F32, outer: F32, cover: F32) -> F32:
+    """Burt and Adelson's spline of two (H, W, 3) pictures: ``inner`` where cover (H, W) is 1."""
+    # Only the difference has to be faded, so one pyramid does for both pictures.
+    difference = (inner - outer) * (cover[..., None] > 0)
+    masks, bands = [cover], []
+    for _ in range(OCTAVES):
+        height, width = difference.shape[:2]
+        smaller = cv2.pyrDown(difference)
+        bands.append(difference - cv2.pyrUp(smaller, dstsize=(width, height)))
+        masks.append(cv2.pyrDown(masks[-1]))
+        difference = smaller
+    joined = difference * masks[-1][..., None]
+    for band, mask in zip(reversed(bands), reversed(masks[:-1]), strict=True):
+        joined = cv2.pyrUp(joined, dstsize=band.shape[1::-1]) + band * mask[..., None]
+    return np.asarray(outer + joined, np.float32)
