@@ -13,10 +13,10 @@ import numpy as np
 from numba import njit
 
 from engine.face.face_atlas import FaceAtlas
-from engine.face.face_zones import Zone
+from engine.face.face_zones import Zone, Zones
 from engine.face.lighting import LUMINANCE, Lighting, shade_skin
 from engine.face.texture_gather import CHUNK, Sample
-from engine.types import F32, U8
+from engine.types import F32
 
 MEMORY = 60.0
 """Evidence at which old frames begin to give way to new ones."""
@@ -29,10 +29,12 @@ LIKE_SKIN, UNLIKE_SKIN = np.float32(0.25), np.float32(0.50)
 BLUE = np.float32(0.5)
 """What a difference in blue counts against one in red: cameras and codecs are careless of it."""
 REDDER_LIPS = np.float32(0.45)
-DARK = np.float32(0.5)
-"""Relative luminance below which it is hair or shadow, not skin;"""
+SKIN, DARK = np.float32(0.75), np.float32(0.5)
+"""Relative luminance down to which it is skin, and below which hair or shadow;"""
 BLACK = np.float32(0.35)
 """and below which a picture's colour says nothing any more."""
+SHINE, GLARE = np.float32(1.4), np.float32(1.9)
+"""Relative luminance from which skin begins to shine, and that nothing but glare reaches."""
 _HAIRY, _DARK = int(Zone.HAIRY), int(Zone.DARK)
 _LIPS, _LIDS, _MOUTH = int(Zone.LIPS), int(Zone.LIDS), int(Zone.MOUTH)
 
@@ -62,7 +64,7 @@ def accumulate(
     albedo: RelativeAlbedo,
     sample: Sample,
     lighting: Lighting,
-    zones: U8,
+    zones: Zones,
     weight: float,
     shut: float,
     agape: float,
@@ -124,9 +126,10 @@ def _accumulate(  # type: ignore[no-untyped-def]
         if zone & _LIPS and red > np.float32(0.0):
             red = max(np.float32(0.0), red - REDDER_LIPS)
         unlike = np.sqrt(red * red + BLUE * blue * BLUE * blue)
+        w *= min(max((GLARE - bright) / (GLARE - SHINE), np.float32(0.0)), one)
+        if not zone & (_HAIRY | _DARK | _LIPS):
+            w *= min(max((bright - DARK) / (SKIN - DARK), np.float32(0.0)), one)
         if bright < DARK:
-            if not zone & (_HAIRY | _DARK | _LIPS):
-                w = np.float32(0.0)
             # Hair and shadow are greyer than skin, and nearly black has any colour.
             shadow = (DARK - bright) / (DARK - BLACK)
             unlike *= max(np.float32(0.35), one - np.float32(0.65) * shadow)

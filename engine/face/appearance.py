@@ -16,13 +16,14 @@ from engine.avatar.topology import FusedAvatar
 from engine.face.albedo import RelativeAlbedo, accumulate
 from engine.face.face_atlas import FaceAtlas
 from engine.face.face_zones import Zone, face_zones
+from engine.face.iris_colour import iris_colour
 from engine.face.landmark_embedding import LANDMARKS, LandmarkEmbedding, default_embedding
 from engine.face.landmark_warp import LandmarkWarp, landmark_shifts
 from engine.face.lighting import LUMINANCE, Lighting, fit_lighting, skin_colour
 from engine.face.occlusion import DepthMap, cover_with_hand, depth_around_face
 from engine.face.recolour import Complexion, recolour
-from engine.face.skin_tone import SkinTone, is_skin, lit_colour
-from engine.face.texture_composite import ENOUGH, face_cover, flattened, lay_in
+from engine.face.skin_tone import ColourMean, in_white_light, is_skin, lit_colour
+from engine.face.texture_composite import ENOUGH, face_cover, flattened, lay_in, without_brows
 from engine.face.texture_gather import Sample, gather
 from engine.types import ARKIT_NAMES, F32, U8, Camera, FusedMesh, HandLandmarks
 
@@ -47,8 +48,14 @@ BETTER = 2.5
 MOST_PUBLISHED = 4
 """Each costs every watcher a megabyte."""
 HAIR_TEXELS = 300
-DARKER_HAIR = 0.75
+DARKER_HAIR = 0.5
 """Relative luminance below which what is seen above the hairline is hair and not forehead."""
+DARKEST_HAIR = 14.0
+EYES_OPEN = 0.25
+LIDS_SHADE = 1.2
+"""Lids and lashes keep light from the eye that the skin beside it gets."""
+IRIS_PAINTED = 1.3
+"""How much brighter than the colour they are given painters make the iris, on average."""
 
 _BLINKS = [ARKIT_NAMES.index("eyeBlinkLeft"), ARKIT_NAMES.index("eyeBlinkRight")]
 _JAW = ARKIT_NAMES.index("jawOpen")
@@ -120,7 +127,7 @@ class AppearanceGatherer:
     def reset(self) -> None:
         """Another person: forget everything."""
         self._albedo.clear()
-        self._tone = SkinTone.unknown()
+        self._tone, self._iris = ColourMean.unknown(), ColourMean.unknown()
         self._sharpest = 0.0
         self._views = 0.0
         self._published, self._published_at = 0, 0.0
@@ -168,6 +175,7 @@ class AppearanceGatherer:
         if weight <= 0.0:
             return 0.0
         self._tone.add(tone, weight)
+        self._look_into_eyes(view, tone, weight)
         shut = float(np.clip(view.expression[_BLINKS].max() / 0.5, 0.0, 1.0))
         agape = float(np.clip(view.expression[_JAW] / 0.25, 0.0, 1.0))
         accumulate(self._albedo, self._sample, lighting, self._zones, weight, shut, agape)
@@ -176,17 +184,14 @@ class AppearanceGatherer:
 
     def appearance(self) -> Appearance | None:
         """The texture of what is known; None before any good view, or without a default."""
-        skin = self._tone.colour
-        if skin is None or self._default is None:
+        seen = self._tone.colour
+        if seen is None or self._default is None:
             return None
-        hair = self._hair(skin)
-        painted = Complexion.of(Look())
-        own = Complexion(
-            _encode(skin), painted.hair if hair is None else np.maximum(_encode(hair), 12.0)
-        )
-        texture = recolour(self._default, painted, own)
+        skin = in_white_light(seen)
+        texture = recolour(self._default, Complexion.of(Look()), self._complexion(skin))
         relative = flattened(self._albedo, self.atlas, self._zones)
         cover = face_cover(self._albedo, self.atlas, self._zones)
+        without_brows(texture, _encode(skin), cover, self.atlas, self._zones)
         face = self.atlas.picture(_encode(relative * skin)).astype(np.uint8)
         lay_in(texture, face, cover, self.atlas)
         return Appearance(texture, self.seen_share, self.confidence)
@@ -250,14 +255,32 @@ class AppearanceGatherer:
         sharp = (sharpness / max(self._sharpest, 1e-6)) ** 2
         return float(np.clip(view.weight, 0.0, 1.0) * sharp * np.exp(-acting / CALM))
 
+    def _look_into_eyes(self, view: View, tone: F32, weight: float) -> None:
+        """Irises relative to the skin beside them, while the eyes are open."""
+        if view.landmarks_px is None or view.expression[_BLINKS].max() > EYES_OPEN:
+            return
+        seen = iris_colour(view.image, view.landmarks_px)
+        if seen is not None:
+            self._iris.add(seen / tone, weight)
+
+    def _complexion(self, skin: F32) -> Complexion:
+        """Skin, hair and eyes; what was not seen stays as it is painted."""
+        painted = Complexion.of(Look())
+        hair, iris = self._hair(skin), self._iris.colour
+        return Complexion(
+            skin=_encode(skin),
+            hair=painted.hair if hair is None else np.maximum(_encode(hair), DARKEST_HAIR),
+            iris=painted.iris if iris is None else _encode(LIDS_SHADE * iris * skin) / IRIS_PAINTED,
+        )
+
     def _hair(self, skin: F32) -> F32 | None:
         """(3,) linear RGB above the hairline; None where too little, or no hair, is seen."""
-        chosen = (self._zones & Zone.SCALP > 0) & (self._albedo.evidence > ENOUGH / 2)
-        if np.count_nonzero(chosen) < HAIR_TEXELS:
+        scalp = (self._zones & Zone.SCALP > 0) & (self._albedo.evidence > ENOUGH / 2)
+        relative = self._albedo.mean[scalp]
+        relative = relative[relative @ LUMINANCE < DARKER_HAIR]
+        if len(relative) < HAIR_TEXELS:
             return None
-        relative = np.median(self._albedo.mean[chosen], axis=0)
-        if float(relative @ LUMINANCE) > DARKER_HAIR:
-            return None
+        relative = np.median(relative, axis=0)
         return np.asarray(relative * skin, np.float32)
 
 

@@ -7,8 +7,10 @@ hair may grow, where lids and lips move, and where nothing but skin is to be exp
 from __future__ import annotations
 
 from enum import IntFlag
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.avatar.paint.atlas import MIDLINE
 from engine.avatar.paint.face import (
@@ -22,7 +24,7 @@ from engine.avatar.paint.face import (
     MOUTH_U,
 )
 from engine.face.face_atlas import FaceAtlas
-from engine.types import F32, U8
+from engine.types import F32
 
 LID_REACH = 0.0125
 """How far off the eye's slit lids and lashes are, in texture coordinates;"""
@@ -37,14 +39,19 @@ BEARD_U = 0.886
 """A beard grows below the nose,"""
 BEARD_RISE, BEARD_CHEEK = 0.75, 0.050
 """and higher towards the ears."""
-SIDEBURN_OFF = 0.098
+BEARD_OFF = 0.085
+"""and is told from hair that hangs down up to here."""
+PLAIN_OFF = 0.090
+
+
+Zones: TypeAlias = NDArray[np.uint16]
 
 
 class Zone(IntFlag):
     """What may be true of a texel besides being skin."""
 
     HAIRY = 1
-    """Hair may grow here: scalp, brows, beard."""
+    """Hair may grow here: scalp, brows, beard. What hangs over forehead and cheeks is in the way."""
     DARK = 2
     """Dark for other reasons: lashes, folds of the lids, nostrils."""
     LIPS = 4
@@ -57,28 +64,29 @@ class Zone(IntFlag):
     """Bare skin on nearly everybody: what tells of light and complexion."""
     SCALP = 64
     """Under the hair of the painted default."""
+    BROW = 256
+    """Around the painted brows."""
     RIM = 128
     """Inner sides of lids and lips: never seen at rest, or not for long."""
 
 
-def face_zones(atlas: FaceAtlas) -> U8:
+def face_zones(atlas: FaceAtlas) -> Zones:
     """(N,) :class:`Zone` flags of the atlas' texels."""
     u, side = atlas.uvs[:, 0], atlas.uvs[:, 1] - np.float32(MIDLINE)
     off = np.abs(side)
     eye = np.hypot(u - EYE_SLIT_U, off - np.clip(off, *EYE_SLIT))
     brow = np.abs(u - np.interp(off, BROW_OFF, BROW_U)) < BROW_HALF_HEIGHT
     brow &= (off > BROW_OFF[0] - 0.004) & (off < BROW_OFF[-1] + 0.004)
-    forehead = u < np.interp(off, BROW_OFF, BROW_U)
     beard = u > BEARD_U - BEARD_RISE * np.maximum(off - BEARD_CHEEK, 0.0)
     nostril = np.hypot((u - NOSTRILS[0]) / NOSTRIL_REACH[0], (off - NOSTRILS[1]) / NOSTRIL_REACH[1])
     lips = _near_lips(u, side)
     slit = np.hypot(u - MOUTH_U, np.maximum(off - MOUTH_HALF, 0.0))
     scalp = u < np.interp(off, *HAIR_LINE)
-    hairy = brow | forehead | beard | scalp | (off > SIDEBURN_OFF)
+    hairy = brow | scalp | (beard & (off < BEARD_OFF))
     dark = (eye < SOCKET_REACH) | (nostril < 1.0)
-    inside = atlas.in_face.astype(bool) & (off < SIDEBURN_OFF - 0.008)
+    inside = atlas.in_face.astype(bool) & (off < PLAIN_OFF)
     plain = inside & ~(brow | scalp | lips | dark)
-    zones = np.zeros(len(u), np.uint8)
+    zones = np.zeros(len(u), np.uint16)
     for flag, where in (
         (Zone.HAIRY, hairy),
         (Zone.DARK, dark),
@@ -88,8 +96,9 @@ def face_zones(atlas: FaceAtlas) -> U8:
         (Zone.RIM, (eye < LID_RIM) | (slit < LIP_RIM)),
         (Zone.PLAIN, plain),
         (Zone.SCALP, scalp),
+        (Zone.BROW, brow),
     ):
-        zones[where] |= np.uint8(flag)
+        zones[where] |= np.uint16(flag)
     return zones
 
 

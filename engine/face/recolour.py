@@ -37,6 +37,7 @@ class Cover(IntEnum):
     OTHER = 0
     SKIN_OR_CLOTH = 1
     SKIN_OR_HAIR = 2
+    EYE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,14 @@ class Complexion:
     """(3,)."""
     hair: F32
     """(3,)."""
+    iris: F32
+    """(3,) as painters take it: the iris itself comes out brighter."""
 
     @staticmethod
     def of(look: Look) -> Complexion:
         """What a painter was told."""
-        return Complexion(np.array(look.skin, np.float32), np.array(look.hair, np.float32))
+        colours = (np.array(colour, np.float32) for colour in (look.skin, look.hair, look.iris))
+        return Complexion(*colours)
 
 
 def recolour(texture: U8, old: Complexion, new: Complexion) -> U8:
@@ -72,7 +76,7 @@ def recolour(texture: U8, old: Complexion, new: Complexion) -> U8:
     for first in range(0, size, ROWS):
         rows = slice(first, first + ROWS)
         stripe = np.ascontiguousarray(texture[rows])
-        _recolour(stripe, cover[rows], old.skin, old.hair, gains, out[rows])
+        _recolour(stripe, cover[rows], old.skin, old.hair, gains, new.iris / old.iris, out[rows])
     return out
 
 
@@ -86,14 +90,16 @@ def _gains(old: Complexion, new: Complexion) -> F32:
 def _covers(size: int) -> U8:
     cover = np.full((size, size), Cover.SKIN_OR_CLOTH, np.uint8)
     cover[HEAD.window(size)] = Cover.SKIN_OR_HAIR
-    for island in (*EYE_FRONTS, EYE_BACKS, *EYE_CAVITIES, MOUTH_BAG, TONGUE):
+    for island in (EYE_BACKS, *EYE_CAVITIES, MOUTH_BAG, TONGUE):
         cover[island.window(size)] = Cover.OTHER
+    for island in EYE_FRONTS:
+        cover[island.window(size)] = Cover.EYE
     return cover
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _recolour(  # type: ignore[no-untyped-def]
-    texture, cover, skin, hair, gains, out
+    texture, cover, skin, hair, gains, iris, out
 ):  # pragma: no cover - compiled
     one, zero = np.float32(1.0), np.float32(0.0)
     dark = hair.sum()
@@ -116,8 +122,11 @@ def _recolour(  # type: ignore[no-untyped-def]
                 share = one
             elif r > np.float32(1.5) * g:
                 share = one  # lips: too red for a mixture of skin and hair
+            if kind == 3:  # the painted iris is bluer than it is red, and nothing else there
+                amount = min(max((b - np.float32(1.05) * r) / max(r, one) * 2, zero), one)
             level = int(share * last)
             for k in range(3):
                 value = np.float32(texture[y, x, k])
-                value += amount * value * (gains[level, k] - one)
+                gain = iris[k] if kind == 3 else gains[level, k]
+                value += amount * value * (gain - one)
                 out[y, x, k] = np.uint8(min(max(value + np.float32(0.5), zero), np.float32(255.0)))

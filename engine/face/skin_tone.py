@@ -15,12 +15,17 @@ from engine.face.lighting import LUMINANCE
 from engine.types import F32, F64
 
 RED_GREEN = (0.04, 1.15)
-GREEN_BLUE = (-0.12, 1.20)
+GREEN_BLUE = (-0.12, 2.20)
 """Bounds of log(R/G) and log(G/B), linear, of skin through cameras, white balanced or not."""
 DIMMEST, BRIGHTEST = 0.015, 0.80
 """Linear luminance that a picture of skin in usable light has."""
 TONE_BOUNDS = (0.045, 0.70)
 """Luminance of human skin, darkest to palest."""
+IN_WHITE_LIGHT = ((0.34, 0.72), (0.22, 0.72))
+"""log(R/G) and log(G/B) of skin in white light hardly leave these: most of what does is the lamp's
+or the camera's,"""
+LAMPLIGHT = 0.75
+"""and this share of the excess is taken for it."""
 MEMORY = 20.0
 
 
@@ -44,29 +49,37 @@ def lit_colour(colours: F32, weights: F32) -> F32:
 
 
 @dataclass(slots=True)
-class SkinTone:
-    """A weighted mean of frames' colours in the logarithm, which exposure only shifts."""
+class ColourMean:
+    """A weighted mean over frames in the logarithm, which exposure only shifts."""
 
     logarithm: F64
     """(3,) of linear RGB."""
     evidence: float = 0.0
 
     @staticmethod
-    def unknown() -> SkinTone:
+    def unknown() -> ColourMean:
         """Before the first frame."""
-        return SkinTone(np.zeros(3))
+        return ColourMean(np.zeros(3))
 
     @property
     def colour(self) -> F32 | None:
-        """(3,) linear RGB within human bounds, or None before the first frame."""
-        if self.evidence <= 0.0:
-            return None
-        colour = np.exp(self.logarithm)
-        luminance = float(colour @ LUMINANCE)
-        return np.asarray(colour * (np.clip(luminance, *TONE_BOUNDS) / luminance), np.float32)
+        """(3,) linear RGB, or None before the first frame."""
+        return np.exp(self.logarithm).astype(np.float32) if self.evidence > 0.0 else None
 
     def add(self, colour: F32, weight: float) -> None:
         """Take in a frame's (3,) linear RGB."""
         self.evidence = min(self.evidence + weight, MEMORY)
         share = min(1.0, weight / max(self.evidence, 1e-9))
         self.logarithm += share * (np.log(np.maximum(colour, 1e-4)) - self.logarithm)
+
+
+def in_white_light(colour: F32) -> F32:
+    """Skin as seen, (3,) linear RGB, without what no skin has of brightness and warmth.
+
+    Luminance is kept within that of human skin; hue gives up most of what exceeds it.
+    """
+    seen = np.log(colour[:2] / colour[1:])
+    red, blue = seen + LAMPLIGHT * (np.clip(seen, *np.transpose(IN_WHITE_LIGHT)) - seen)
+    hue = np.exp(np.array([red, 0.0, -blue]))
+    luminance = float(np.clip(colour @ LUMINANCE, *TONE_BOUNDS))
+    return np.asarray(hue * luminance / (hue @ LUMINANCE), np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.face.albedo import RelativeAlbedo
 from engine.face.face_atlas import FaceAtlas
-from engine.face.face_zones import Zone
+from engine.face.face_zones import Zone, Zones
 from engine.face.lighting import LUMINANCE
 from engine.types import F32, U8
 
@@ -24,6 +24,7 @@ EDGE_TEXELS = 9
 HOLE_TEXELS = 22
 FEATHER_TEXELS = 4.0
 """and then softened by so much."""
+BROWS_SEEN = 0.5
 SHADING_TEXELS = 70.0
 """What varies over more than this on bare skin is light that was missed, not skin."""
 FLATTENED = 0.85
@@ -32,7 +33,7 @@ FLATTEST = 0.6
 """At most, as a logarithm."""
 
 
-def face_cover(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: U8) -> F32:
+def face_cover(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: Zones) -> F32:
     """(size, size) in [0, 1]: how much of each texel comes from the pictures."""
     seen = np.minimum(albedo.evidence / ENOUGH, 1.0) * atlas.in_face
     cover = cv2.medianBlur((255 * atlas.picture(seen.astype(np.float32))).astype(np.uint8), 5)
@@ -51,7 +52,7 @@ def _disc(radius: int) -> U8:
     return disc
 
 
-def flattened(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: U8) -> F32:
+def flattened(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: Zones) -> F32:
     """(N, 3) the relative albedo without what is left of the light.
 
     The logarithm of bare, seen skin is averaged over a wide window (normalised convolution); that
@@ -73,6 +74,26 @@ def _wide(picture: F32) -> F32:
     small = cv2.resize(picture, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), SHADING_TEXELS / 8 / 2, borderType=cv2.BORDER_CONSTANT)
     return np.asarray(cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def without_brows(texture: U8, skin: F32, cover: F32, atlas: FaceAtlas, zones: Zones) -> None:
+    """Paint plain skin over the default's brows where the person's own were seen, in place.
+
+    Args:
+        texture: (H, H, 3) sRGB of any size.
+        skin: (3,) 8-bit sRGB.
+        cover: (size, size) of :func:`face_cover`.
+        atlas: of the cover.
+        zones: its (N,) zones.
+    """
+    brows = (zones & Zone.BROW > 0).astype(np.float32)
+    if float(atlas.read(cover) @ brows) < BROWS_SEEN * float(brows.sum()):
+        return
+    rows, columns = atlas.window.window(len(texture))
+    target = texture[rows, columns]
+    mask = cv2.GaussianBlur(atlas.picture(brows), (0, 0), FEATHER_TEXELS)
+    mask = cv2.resize(np.minimum(1.5 * mask, 1.0), target.shape[1::-1])[..., None]
+    np.copyto(target, np.rint(target + mask * (skin - target)).astype(np.uint8))
 
 
 def lay_in(texture: U8, face: U8, cover: F32, atlas: FaceAtlas) -> None:

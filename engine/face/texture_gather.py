@@ -13,7 +13,7 @@ from numba import njit
 from engine.face.face_atlas import FaceAtlas
 from engine.face.landmark_warp import LandmarkWarp
 from engine.face.occlusion import DepthMap
-from engine.types import F32, I32, U8, Camera, FusedMesh
+from engine.types import F32, U8, Camera, FusedMesh
 
 CHUNK = 1 << 15
 """Texels per call of a kernel: about a millisecond, so that nobody waits for the interpreter."""
@@ -21,7 +21,7 @@ LINEAR = np.square(np.arange(256, dtype=np.float32) / 255.0)
 """Linear light of an 8-bit value."""
 DARKEST, BRIGHTEST = 8, 250
 """8-bit values beyond which a channel tells nothing."""
-STEEPEST = 0.30
+STEEPEST = 0.22
 """Cosine between normal and view ray below which a texel is not looked at."""
 DEPTH_SLACK_M = 0.006
 
