@@ -51,7 +51,7 @@ class Zone(IntFlag):
     """What may be true of a texel besides being skin."""
 
     HAIRY = 1
-    """Hair may grow here: scalp, brows, beard. What hangs over forehead and cheeks is in the way."""
+    """Hair may grow here: scalp, brows, beard. Where it hangs into the face it is in the way."""
     DARK = 2
     """Dark for other reasons: lashes, folds of the lids, nostrils."""
     LIPS = 4

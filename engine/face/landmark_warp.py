@@ -87,7 +87,7 @@ def _delaunay(points: F32) -> I32:
     plane = cv2.Subdiv2D((-1, -1, 3, 3))
     owner = {plane.insert((float(x), float(y))): n for n, (x, y) in enumerate(points)}
     known = {plane.getVertex(vertex)[0]: n for vertex, n in owner.items()}
-    corners = plane.getTriangleList().reshape(-1, 3, 2).tolist()
+    corners = np.asarray(plane.getTriangleList(), np.float32).reshape(-1, 3, 2).tolist()
     found = [[known.get((x, y)) for x, y in triangle] for triangle in corners]
     inside = [triangle for triangle in found if None not in triangle]
     return np.asarray(inside, np.int32).reshape(-1, 3)

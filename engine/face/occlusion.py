@@ -11,6 +11,7 @@ from numba import njit
 from engine.types import F32, I32, Camera
 
 MAX_SIDE = 192
+NEAREST_FACE_M = 0.1
 MARGIN = 0.15
 """Around the face's box, as a share of it."""
 FINGER_SHARE = 0.10
@@ -41,7 +42,7 @@ def depth_around_face(
         camera: pinhole.
     """
     points = vertices_m[face_vertices]
-    if float(points[:, 2].max()) > -0.05:
+    if not float(points[:, 2].max()) < -NEAREST_FACE_M or not np.isfinite(points).all():
         return None
     scale = camera.focal_px / -points[:, 2]
     x, y = camera.cx + points[:, 0] * scale, camera.cy - points[:, 1] * scale

@@ -28,6 +28,10 @@ from engine.types import F32, U8
 ROWS = 64
 """Texture rows per call of the kernel."""
 LEVELS = 256
+SHINES_THROUGH = np.float32(0.06)
+"""The painter lays hair on skin with so much of it left;"""
+STRANDS = np.float32(1.3)
+"""and single strands are so much brighter than the rest."""
 EYE_BACKS = Island(0.764, 0.038, 0.812, 0.076)
 
 
@@ -75,7 +79,7 @@ def recolour(texture: U8, old: Complexion, new: Complexion) -> U8:
     gains = _gains(old, new)
     for first in range(0, size, ROWS):
         rows = slice(first, first + ROWS)
-        stripe = np.ascontiguousarray(texture[rows])
+        stripe = texture[rows].copy()  # writable, or the kernel would be compiled a second time
         _recolour(stripe, cover[rows], old.skin, old.hair, gains, new.iris / old.iris, out[rows])
     return out
 
@@ -102,7 +106,8 @@ def _recolour(  # type: ignore[no-untyped-def]
     texture, cover, skin, hair, gains, iris, out
 ):  # pragma: no cover - compiled
     one, zero = np.float32(1.0), np.float32(0.0)
-    dark = hair.sum()
+    least = SHINES_THROUGH
+    dark = STRANDS * (least * skin.sum() + (one - least) * hair.sum())
     step = one / (skin.sum() - dark)
     last = np.float32(LEVELS - 1)
     for y in range(texture.shape[0]):
@@ -112,7 +117,7 @@ def _recolour(  # type: ignore[no-untyped-def]
                 np.float32(texture[y, x, 2]),
             )  # fmt: skip
             kind = cover[y, x]
-            share = min(max((r + g + b - dark) * step, zero), one)
+            share = least + (one - least) * min(max((r + g + b - dark) * step, zero), one)
             amount = one if kind else zero
             if kind == 1:
                 # Cloth is less warm than skin, or much darker.
@@ -120,8 +125,11 @@ def _recolour(  # type: ignore[no-untyped-def]
                 amount /= max(r, one)
                 amount *= min(max((share - np.float32(0.4)) * np.float32(5.0), zero), one)
                 share = one
-            elif r > np.float32(1.5) * g:
-                share = one  # lips: too red for a mixture of skin and hair
+            elif kind == 2:
+                # Cloth reaches into the head's rectangle; it is less warm than hair as well.
+                amount = min(max((r - b) * np.float32(12.0) / max(r, one) - one, zero), one)
+                if r > np.float32(1.5) * g:
+                    share = one  # lips: too red for a mixture of skin and hair
             if kind == 3:  # the painted iris is bluer than it is red, and nothing else there
                 amount = min(max((b - np.float32(1.05) * r) / max(r, one) * 2, zero), one)
             level = int(share * last)

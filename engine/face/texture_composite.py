@@ -24,6 +24,8 @@ EDGE_TEXELS = 9
 HOLE_TEXELS = 22
 FEATHER_TEXELS = 4.0
 """and then softened by so much."""
+SHADOW = (0.68, 0.86)
+"""Relative luminance of bare skin: not believed, and believed."""
 BROWS_SEEN = 0.5
 SHADING_TEXELS = 70.0
 """What varies over more than this on bare skin is light that was missed, not skin."""
@@ -33,9 +35,19 @@ FLATTEST = 0.6
 """At most, as a logarithm."""
 
 
-def face_cover(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: Zones) -> F32:
-    """(size, size) in [0, 1]: how much of each texel comes from the pictures."""
-    seen = np.minimum(albedo.evidence / ENOUGH, 1.0) * atlas.in_face
+def face_cover(albedo: RelativeAlbedo, relative: F32, atlas: FaceAtlas, zones: Zones) -> F32:
+    """How much of each texel comes from the pictures.
+
+    Args:
+        albedo: for its evidence.
+        relative: (N, 3) of :func:`flattened`.
+        atlas: of both.
+        zones: (N,).
+
+    Returns:
+        (size, size) in [0, 1], 0 well before the face patch ends.
+    """
+    seen = np.minimum(albedo.evidence / ENOUGH, 1.0) * atlas.in_face * _clear(relative, zones)
     cover = cv2.medianBlur((255 * atlas.picture(seen.astype(np.float32))).astype(np.uint8), 5)
     # Holes are closed before the edge is pulled in: nostrils and lips are no edges of the face.
     bordered = cv2.copyMakeBorder(cover, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
@@ -47,9 +59,18 @@ def face_cover(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: Zones) -> F32:
     return np.asarray(cv2.GaussianBlur(kept, (0, 0), FEATHER_TEXELS), np.float32)
 
 
+def _clear(relative: F32, zones: Zones) -> F32:
+    """(N,) in [0, 1]: 0 where bare skin came out dark, which is a strand of hair or a shadow."""
+    share = (relative @ LUMINANCE - SHADOW[0]) / (SHADOW[1] - SHADOW[0])
+    clear: F32 = np.where(
+        (zones & Zone.PLAIN > 0) & (zones & Zone.HAIRY == 0), np.clip(share, 0.0, 1.0), 1.0
+    )
+    return clear
+
+
 def _disc(radius: int) -> U8:
-    disc: U8 = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    return disc
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    return np.asarray(disc, np.uint8)
 
 
 def flattened(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: Zones) -> F32:
@@ -65,7 +86,7 @@ def flattened(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: Zones) -> F32:
     weights = np.minimum(albedo.evidence, ENOUGH) * plain
     weight = _wide(atlas.picture(weights)) + 0.02
     wide = _wide(atlas.picture(logarithm * weights[:, None])) / weight[..., None]
-    shading = np.clip(FLATTENED * wide, -FLATTEST, FLATTEST)
+    shading = np.clip(FLATTENED * wide, -FLATTEST, FLATTEST).astype(np.float32)
     return np.asarray(albedo.mean * np.exp(-atlas.read(shading)), np.float32)
 
 
@@ -96,37 +117,64 @@ def without_brows(texture: U8, skin: F32, cover: F32, atlas: FaceAtlas, zones: Z
     np.copyto(target, np.rint(target + mask * (skin - target)).astype(np.uint8))
 
 
-def lay_in(texture: U8, face: U8, cover: F32, atlas: FaceAtlas) -> None:
+def lay_in(texture: U8, face: F32, cover: F32, atlas: FaceAtlas) -> None:
     """Blend the face into the texture, in place.
 
     Args:
         texture: (H, H, 3) sRGB of any size.
-        face: (size, size, 3) sRGB of the atlas' window.
+        face: (size, size, 3) 8-bit sRGB of the atlas' window.
         cover: (size, size) in [0, 1].
         atlas: whose window it is.
     """
     rows, columns = atlas.window.window(len(texture))
     target = texture[rows, columns]
-    shape = target.shape[1::-1]
-    if shape != (atlas.size, atlas.size):
-        face = cv2.resize(face, shape, interpolation=cv2.INTER_AREA)
-        cover = cv2.resize(cover, shape, interpolation=cv2.INTER_AREA)
-    blended = multiband(face.astype(np.float32), target.astype(np.float32), cover)
+    inner, share = (
+        np.asarray(
+            cv2.resize(picture, target.shape[1::-1], interpolation=cv2.INTER_AREA), np.float32
+        )
+        for picture in (face, cover)
+    )
+    blended = multiband(inner, target.astype(np.float32), share)
     np.copyto(target, np.clip(np.rint(blended), 0, 255).astype(np.uint8))
 
 
 def multiband(inner: F32, outer: F32, cover: F32) -> F32:
     """Burt and Adelson's spline of two (H, W, 3) pictures: ``inner`` where cover (H, W) is 1."""
     # Only the difference has to be faded, so one pyramid does for both pictures.
-    difference = (inner - outer) * (cover[..., None] > 0)
+    difference = _extended(inner - outer, cover)
     masks, bands = [cover], []
     for _ in range(OCTAVES):
-        height, width = difference.shape[:2]
-        smaller = cv2.pyrDown(difference)
-        bands.append(difference - cv2.pyrUp(smaller, dstsize=(width, height)))
-        masks.append(cv2.pyrDown(masks[-1]))
+        smaller = _half(difference)
+        bands.append(difference - _double(smaller, difference))
+        masks.append(_half(masks[-1]))
         difference = smaller
-    joined = difference * masks[-1][..., None]
+    joined: F32 = difference * masks[-1][..., None]
     for band, mask in zip(reversed(bands), reversed(masks[:-1]), strict=True):
-        joined = cv2.pyrUp(joined, dstsize=band.shape[1::-1]) + band * mask[..., None]
-    return np.asarray(outer + joined, np.float32)
+        joined = _double(joined, band) + band * mask[..., None]
+    return outer + joined
+
+
+def _extended(values: F32, known: F32) -> F32:
+    """Values (H, W, 3) where known (H, W) is 1, smoothly continued to where it is 0.
+
+    Averages over ever wider cells fill what the narrower ones left open (push-pull, Gortler et
+    al., *The lumigraph*, 1996): an unknown surrounding must not pull the coarse octaves to zero.
+    """
+    weights, sums = [known], [values * known[..., None]]
+    for _ in range(OCTAVES):
+        weights.append(_half(weights[-1]))
+        sums.append(_half(sums[-1]))
+    filled: F32 = sums[-1] / np.maximum(weights[-1], 1e-3)[..., None]
+    for weight, total in zip(reversed(weights[:-1]), reversed(sums[:-1]), strict=True):
+        share = np.minimum(weight, 1.0)[..., None]
+        mean = total / np.maximum(weight, 1e-6)[..., None]
+        filled = share * mean + (1.0 - share) * _double(filled, total)
+    return filled
+
+
+def _half(picture: F32) -> F32:
+    return np.asarray(cv2.pyrDown(picture), np.float32)
+
+
+def _double(picture: F32, like: F32) -> F32:
+    return np.asarray(cv2.pyrUp(picture, dstsize=like.shape[1::-1]), np.float32)

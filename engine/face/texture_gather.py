@@ -71,7 +71,8 @@ def gather(
         out: overwritten.
     """
     lens = np.array([camera.focal_px, camera.cx, camera.cy], np.float32)
-    picture = np.ascontiguousarray(image)
+    # A read-only array would have the kernel compiled a second time.
+    picture = image if image.flags.writeable and image.flags.c_contiguous else image.copy()
     for first in range(0, len(atlas.texels), CHUNK):
         part = slice(first, first + CHUNK)
         _gather(

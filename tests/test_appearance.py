@@ -1,0 +1,259 @@
+"""The gathered skin: the person's own albedo, whatever the light, and nothing that is not skin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from engine.avatar.glb_reader import read_glb
+from engine.avatar.paint import Look, paint_texture
+from engine.avatar.paint.atlas import HEAD
+from engine.avatar.topology import FusedAvatar
+from engine.body.blend_skinning import Poser
+from engine.errors import GraphicsError
+from engine.face.appearance import AppearanceGatherer, rehearse
+from engine.face.face_atlas import FaceAtlas
+from engine.face.view import View
+from engine.fusion.base_avatar import BaseAvatar
+from engine.inference.store import ModelStore
+from engine.rendering.light import Light
+from engine.rendering.offscreen import OffscreenRenderer
+from engine.rendering.projection import project
+from engine.types import ARKIT_NAMES, AvatarState, Camera, HandLandmarks
+from exporters.glb import write_glb
+
+LOOK = Look(skin=(140, 94, 70), hair=(28, 22, 20), iris=(86, 54, 32), seed=7)
+CAMERA = Camera.from_size(480, 360)
+TURNS = (-0.5, -0.25, 0.0, 0.25, 0.5)
+STILL = np.zeros(len(ARKIT_NAMES), np.float32)
+Scene = Callable[[float, Light], View]
+
+
+@pytest.fixture(scope="module")
+def avatar(model_cache: ModelStore) -> FusedAvatar:
+    return BaseAvatar.load(model_cache).average
+
+
+@pytest.fixture(scope="module")
+def gatherer(avatar: FusedAvatar) -> AppearanceGatherer:
+    return AppearanceGatherer(avatar)
+
+
+@pytest.fixture(scope="module")
+def truth(avatar: FusedAvatar) -> np.ndarray:
+    return paint_texture(avatar, LOOK)
+
+
+@pytest.fixture(scope="module")
+def scene(avatar: FusedAvatar, truth: np.ndarray) -> Scene:
+    """Photographs somebody of another look, whose head is turned by so many radians."""
+    try:
+        renderer = OffscreenRenderer(CAMERA.width, CAMERA.height, samples=1)
+    except GraphicsError as error:
+        pytest.skip(str(error))
+    renderer.set_texture(truth)
+    poser = Poser(avatar)
+    head = avatar.joint_names.index("head")
+
+    def photograph(turn: float, light: Light) -> View:
+        state = state_of(avatar, head, turn)
+        posed = poser.pose(state)
+        mesh = replace(posed, vertices_m=posed.vertices_m.copy(), normals=posed.normals.copy())
+        renderer.set_light(light)
+        image = renderer.render(mesh, CAMERA)
+        return View(image, mesh, CAMERA, STILL, avatar.rest_vertices_m)
+
+    return photograph
+
+
+def state_of(avatar: FusedAvatar, head: int, turn: float) -> AvatarState:
+    rotations = np.zeros((len(avatar.parents), 4), np.float32)
+    rotations[:, 3] = 1.0
+    rotations[head] = (0.0, np.sin(turn / 2), 0.0, np.cos(turn / 2))
+    away = -avatar.joints_m[head] - np.array([0.0, 0.06, 0.45], np.float32)
+    return AvatarState(0, 0, 0, rotations, away.astype(np.float32), STILL, CAMERA)
+
+
+def face_texels(texture: np.ndarray, atlas: FaceAtlas) -> np.ndarray:
+    rows, columns = atlas.window.window(len(texture))
+    return texture[rows, columns].reshape(-1, 3)[atlas.texels[atlas.in_face > 0]].astype(float)
+
+
+def gather(gatherer: AppearanceGatherer, scene: Scene, light: Light) -> np.ndarray:
+    gatherer.reset()
+    for turn in TURNS:
+        gatherer.observe(scene(turn, light))
+    appearance = gatherer.appearance()
+    assert appearance is not None
+    return appearance.texture
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_the_texture_is_the_person_s_own_in_any_light(
+    gatherer: AppearanceGatherer,
+    scene: Scene,
+    avatar: FusedAvatar,
+    truth: np.ndarray,
+    seed: int,
+) -> None:
+    texture = gather(gatherer, scene, Light.varied(seed) if seed else Light())
+    assert avatar.texture is not None
+    own, default, gathered = (
+        face_texels(picture, gatherer.atlas) for picture in (truth, avatar.texture, texture)
+    )
+    assert np.abs(gathered - own).mean() < 0.25 * np.abs(default - own).mean()
+    skin = gathered.mean(axis=0) / own.mean(axis=0)
+    assert np.abs(skin / skin.mean() - 1).max() < 0.06  # the right hue
+
+
+@pytest.mark.slow
+def test_light_from_the_side_leaves_no_bright_cheek(
+    gatherer: AppearanceGatherer, scene: Scene
+) -> None:
+    light = Light(key_direction=(0.9, 0.2, 0.6), key=(0.9, 0.8, 0.7))
+    view = scene(0.0, light)
+    gatherer.reset()
+    gatherer.observe(view)
+    appearance = gatherer.appearance()
+    assert appearance is not None
+    atlas = gatherer.atlas
+    uvs = atlas.uvs[atlas.in_face > 0]
+    cheeks = [
+        np.hypot(uvs[:, 0] - 0.872, uvs[:, 1] - 0.51685 - side) < 0.015 for side in (-0.04, 0.04)
+    ]
+    left, right = (face_texels(appearance.texture, atlas)[cheek].mean() for cheek in cheeks)
+    points = project(atlas.interpolate(view.mesh.vertices_m)[atlas.in_face > 0], CAMERA)
+    pixels = np.rint(points).astype(int)
+    seen = view.image[pixels[:, 1], pixels[:, 0]].astype(float)
+    lit_left, lit_right = (seen[cheek].mean() for cheek in cheeks)
+    assert abs(np.log(lit_left / lit_right)) > 0.25
+    assert abs(np.log(left / right)) < 0.25 * abs(np.log(lit_left / lit_right))
+
+
+@pytest.mark.slow
+def test_no_seam_where_head_and_neck_meet(
+    gatherer: AppearanceGatherer, scene: Scene, avatar: FusedAvatar
+) -> None:
+    texture = gather(gatherer, scene, Light.varied(5))
+    topology, size = avatar.topology, len(texture)
+    pixels = np.clip(np.rint(topology.render_uvs * size - 0.5).astype(int), 0, size - 1)
+    colours = texture[pixels[:, 1], pixels[:, 0]].astype(float)
+    on_head = HEAD.holds(topology.render_uvs)
+    by_vertex: dict[int, dict[bool, np.ndarray]] = {}
+    for vertex, head, colour in zip(topology.render_vertices, on_head, colours, strict=True):
+        by_vertex.setdefault(int(vertex), {})[bool(head)] = colour
+    throat = [
+        (sides[True], sides[False])
+        for vertex, sides in by_vertex.items()
+        if len(sides) == 2 and avatar.rest_vertices_m[vertex, 2] > 0.0
+    ]
+    assert len(throat) > 10
+    skin = face_texels(texture, gatherer.atlas).mean(axis=0)
+    pairs = np.array([pair for pair in throat if np.abs(np.array(pair) - skin).max() < 60])
+    assert len(pairs) > 10
+    step = np.abs(pairs[:, 0] - pairs[:, 1]).mean(axis=1)
+    edges = topology.render_faces[on_head[topology.render_faces].all(axis=1)][:, :2]
+    inside = np.abs(colours[edges[:, 0]] - colours[edges[:, 1]]).mean(axis=1)
+    assert np.median(step) <= np.percentile(inside, 95)
+
+
+@pytest.mark.slow
+def test_the_edge_of_what_was_gathered_is_not_seen(
+    gatherer: AppearanceGatherer, scene: Scene
+) -> None:
+    texture = gather(gatherer, scene, Light.varied(1)).astype(np.float32)
+    rows, columns = gatherer.atlas.window.window(len(texture))
+    window = texture[rows, columns].mean(axis=2)
+    # From cheek to ear on either side, between eyes and mouth: bare skin all the way.
+    steps = np.abs(window[1:, 262:312] - window[:-1, 262:312]).mean(axis=1)
+    assert steps.max() < 3 * np.median(steps) + 1.0
+
+
+@pytest.mark.slow
+def test_what_is_not_lit_skin_changes_nothing(gatherer: AppearanceGatherer, scene: Scene) -> None:
+    before = gather(gatherer, scene, Light())
+    confidence = gatherer.confidence
+    good = scene(0.0, Light())
+    blue_mask = good.image.copy()
+    chin = project(good.mesh.vertices_m[gatherer.atlas.corners[:, 0]], CAMERA)
+    middle = int(np.median(chin[:, 1]))
+    blue_mask[middle - 15 :] = (70, 130, 200)
+    behind = replace(good.mesh, vertices_m=-good.mesh.vertices_m)
+    broken = replace(good.mesh, vertices_m=np.full_like(good.mesh.vertices_m, np.nan))
+    bad = (
+        replace(good, image=np.zeros_like(good.image)),
+        replace(good, image=np.full_like(good.image, 255)),
+        replace(good, image=good.image // 24),
+        replace(good, image=blue_mask),
+        replace(good, image=good.image[..., ::-1].copy()),
+        replace(good, mesh=behind),
+        replace(good, mesh=broken),
+        replace(good, landmarks_px=np.full((478, 3), np.nan, np.float32)),
+        replace(good, landmarks_px=np.zeros((478, 3), np.float32)),
+        replace(good, weight=0.0),
+        scene(1.4, Light()),
+    )
+    assert [gatherer.observe(view) for view in bad] == [0.0] * len(bad)
+    assert gatherer.confidence == confidence
+    after = gatherer.appearance()
+    assert after is not None and np.array_equal(after.texture, before)
+
+
+@pytest.mark.slow
+def test_a_hand_before_the_face_is_not_painted_on_it(
+    gatherer: AppearanceGatherer, scene: Scene
+) -> None:
+    good = scene(0.0, Light())
+    atlas = gatherer.atlas
+    points = project(atlas.interpolate(good.mesh.vertices_m), CAMERA)
+    cheek = np.hypot(atlas.uvs[:, 0] - 0.872, atlas.uvs[:, 1] - 0.51685 - 0.045) < 0.012
+    centre = points[cheek].mean(axis=0)
+    angles = np.linspace(0, 2 * np.pi, 21, endpoint=False)
+    ring = centre + 22 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    hand_px = np.hstack([ring, np.zeros((21, 1))]).astype(np.float32)
+    gatherer.reset()
+    assert gatherer.observe(replace(good, hands=(HandLandmarks(hand_px, hand_px, 1.0),))) > 0.0
+    _, evidence = gatherer.detail()
+    mirrored = np.hypot(atlas.uvs[:, 0] - 0.872, atlas.uvs[:, 1] - 0.51685 + 0.045) < 0.012
+    assert evidence[cheek].max() == 0.0
+    assert np.median(evidence[mirrored]) > 0.1
+
+
+@pytest.mark.slow
+def test_a_texture_is_published_a_few_times_at_most(
+    gatherer: AppearanceGatherer, scene: Scene
+) -> None:
+    gatherer.reset()
+    assert not gatherer.has_news and gatherer.publish() is None
+    view, published = scene(0.0, Light()), []
+    for count in range(120):
+        gatherer.observe(view)
+        if gatherer.has_news:
+            published.append(count)
+            gatherer.publish()
+    assert 4 <= published[0] <= 8
+    assert len(published) <= 4
+    assert all(late > 2 * early for early, late in pairwise(published))
+
+
+def test_a_changed_texture_survives_the_base_avatar_s_file(avatar: FusedAvatar) -> None:
+    assert avatar.texture is not None
+    changed = np.array(avatar.texture)[::2, ::2] // 2
+    back = read_glb(write_glb(replace(avatar, texture=changed, identity_version=3)))
+    assert back.texture is not None and back.identity_version == 3
+    assert np.abs(back.texture.astype(int) - changed).mean() < 2.0
+
+
+def test_rehearsing_goes_through_every_step(
+    avatar: FusedAvatar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = []
+    publish = AppearanceGatherer.publish
+    monkeypatch.setattr(AppearanceGatherer, "publish", lambda self: published.append(publish(self)))
+    rehearse(avatar)
+    assert len(published) == 1 and published[0] is not None
