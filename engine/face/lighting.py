@@ -20,7 +20,7 @@ SHADED, LIT = 0.30, 2.5
 """Bounds of the luminance that the fit may claim, relative to the face's mean."""
 TINTS = (0.75, 1.33)
 """Bounds of a channel's share against its mean."""
-_RIDGE = np.array([0.0, 0.001, 0.001, 0.001, 0.008, 0.008, 0.008, 0.008, 0.008])
+_RIDGE = np.array([0.0, 0.002, 0.002, 0.002, 0.015, 0.015, 0.015, 0.015, 0.015])
 """What a unit of each coefficient costs, as a share of the evidence: a beard or a shadow on one
 side must not be taken for light that the normals do not show."""
 _TINT_RIDGE = np.array([0.0, 0.02, 0.02, 0.02])

@@ -164,11 +164,11 @@ def _extended(values: F32, known: F32) -> F32:
     for _ in range(OCTAVES):
         weights.append(_half(weights[-1]))
         sums.append(_half(sums[-1]))
-    filled: F32 = sums[-1] / np.maximum(weights[-1], 1e-3)[..., None]
+    filled = sums[-1] / np.maximum(weights[-1], 1e-3)[..., None]
     for weight, total in zip(reversed(weights[:-1]), reversed(sums[:-1]), strict=True):
         share = np.minimum(weight, 1.0)[..., None]
         mean = total / np.maximum(weight, 1e-6)[..., None]
-        filled = share * mean + (1.0 - share) * _double(filled, total)
+        filled = np.asarray(share * mean + (1.0 - share) * _double(filled, total), np.float32)
     return filled
 
 

@@ -8,7 +8,18 @@ import cv2
 import numpy as np
 
 from engine.face.occlusion import DepthMap
-from engine.types import ARKIT_NAMES, F32, I32, U8, Camera, FusedMesh, HandLandmarks
+from engine.types import (
+    ARKIT_NAMES,
+    F32,
+    I32,
+    U8,
+    AvatarState,
+    Camera,
+    Frame,
+    FusedMesh,
+    HandLandmarks,
+    Observation,
+)
 
 LEAST_FACE_PX = 48.0
 """A face smaller than this shows no features worth painting on."""
@@ -45,6 +56,29 @@ class View:
     """Those in sight: what they cover is not skin of the face."""
     weight: float = 1.0
     """In [0, 1]: confidence in the face."""
+
+    @staticmethod
+    def of(frame: Frame, seen: Observation, state: AvatarState, mesh: FusedMesh, rest: F32) -> View:
+        """From what the engine knows of a frame.
+
+        Args:
+            frame: the picture.
+            seen: its landmarks.
+            state: fitted to them.
+            mesh: posed by the state.
+            rest: (V, 3) the posed avatar's rest vertices.
+        """
+        hands = (seen.left_hand, seen.right_hand)
+        return View(
+            image=frame.image,
+            mesh=mesh,
+            camera=state.camera,
+            expression=state.expression,
+            rest_vertices_m=rest,
+            landmarks_px=None if seen.face is None else seen.face.points_px,
+            hands=tuple(hand for hand in hands if hand is not None),
+            weight=0.0 if seen.face is None else state.face_confidence,
+        )
 
     @property
     def shut(self) -> float:

@@ -91,9 +91,8 @@ def _clothes(
     arm = np.where(on_arm, _along_arm(positions, avatar), -1.0).astype(np.float32)
     collar = np.linalg.norm((positions - neck) * np.array((1.0, 1.25, 0.9), np.float32), axis=-1)
     shirt = smoothstep(0.092, 0.098, collar) * smoothstep(0.006, -0.006, arm - look.sleeve)
-    shirt *= (height < neck[1] + 0.03) * np.where(
-        on_arm, 1.0, smoothstep(-0.003, 0.003, height - waist)
-    )
+    shirt *= (surface[..., 4] < 0.5) * (height < neck[1] + 0.03)  # the throat is near the collar
+    shirt *= np.where(on_arm, 1.0, smoothstep(-0.003, 0.003, height - waist))
     trousers = smoothstep(0.003, -0.003, height - waist) * ~on_arm
     folds = noise(rng, torso.shape[:2], (60, 40)) + 0.5 * noise(rng, torso.shape[:2], (14, 18))
     weave = (1.0 + 0.03 * folds + 0.02 * noise(rng, torso.shape[:2], (1.5, 1.5)))[..., None]

@@ -14,7 +14,7 @@ from engine.avatar.topology import FusedAvatar
 from engine.inference.store import write_atomically
 from engine.types import U8
 
-PAINT_VERSION = 5
+PAINT_VERSION = 6
 """Changes whenever the painters paint something else."""
 MOST_KEPT = 12
 """Paintings on disk, 12 MB each; the oldest go first."""
