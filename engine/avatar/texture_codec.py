@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -16,9 +17,13 @@ JPEG_QUALITY = 92
 
 def encode_texture(texture: U8) -> bytes:
     """A (H, W, 3) RGB picture as JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(texture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return buffer.getvalue()
+    settings = [
+        *(cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    ]
+    # Not Pillow: it keeps the interpreter from everybody else for the 60 ms that this takes.
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(texture, cv2.COLOR_RGB2BGR), settings)
+    return data.tobytes()
 
 
 def decode_texture(data: bytes) -> U8:

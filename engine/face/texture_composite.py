@@ -164,11 +164,12 @@ def _extended(values: F32, known: F32) -> F32:
     for _ in range(OCTAVES):
         weights.append(_half(weights[-1]))
         sums.append(_half(sums[-1]))
-    filled = sums[-1] / np.maximum(weights[-1], 1e-3)[..., None]
+    filled: F32 = (sums[-1] / np.maximum(weights[-1], 1e-3)[..., None]).astype(np.float32)
     for weight, total in zip(reversed(weights[:-1]), reversed(sums[:-1]), strict=True):
         share = np.minimum(weight, 1.0)[..., None]
         mean = total / np.maximum(weight, 1e-6)[..., None]
-        filled = np.asarray(share * mean + (1.0 - share) * _double(filled, total), np.float32)
+        mixed = share * mean + (1.0 - share) * _double(filled, total)
+        filled = mixed.astype(np.float32, copy=False)
     return filled
 
 
