@@ -51,11 +51,15 @@ def truth(avatar: FusedAvatar) -> np.ndarray:
 @pytest.fixture(scope="module")
 def scene(avatar: FusedAvatar, truth: np.ndarray) -> Scene:
     """Photographs somebody of another look, whose head is turned by so many radians."""
+    return studio(avatar, truth)
+
+
+def studio(avatar: FusedAvatar, texture: np.ndarray) -> Scene:
     try:
         renderer = OffscreenRenderer(CAMERA.width, CAMERA.height, samples=1)
     except GraphicsError as error:
         pytest.skip(str(error))
-    renderer.set_texture(truth)
+    renderer.set_texture(texture)
     poser = Poser(avatar)
     head = avatar.joint_names.index("head")
 
@@ -202,6 +206,26 @@ def test_what_is_not_lit_skin_changes_nothing(gatherer: AppearanceGatherer, scen
     assert gatherer.confidence == confidence
     after = gatherer.appearance()
     assert after is not None and np.array_equal(after.texture, before)
+
+
+@pytest.mark.slow
+def test_a_beard_is_part_of_the_face_and_a_strand_over_the_cheek_is_not(
+    gatherer: AppearanceGatherer, avatar: FusedAvatar, truth: np.ndarray
+) -> None:
+    atlas, hairy = gatherer.atlas, truth.copy()
+    u, side = atlas.uvs[:, 0], atlas.uvs[:, 1] - 0.51685
+    chin = np.hypot((u - 0.942) / 0.012, side / 0.03) < 1.0
+    strand = (np.abs(side - 0.045) < 0.006) & (u > 0.855) & (u < 0.882)
+    rows, columns = atlas.window.window(len(truth))
+    window = hairy[rows, columns].reshape(-1, 3)
+    window[atlas.texels[chin | strand]] = (40, 30, 26)
+    hairy[rows, columns] = window.reshape(atlas.size, atlas.size, 3)
+    texture = gather(gatherer, studio(avatar, hairy), Light())
+    found = texture[rows, columns].reshape(-1, 3)[atlas.texels].astype(float)
+    plain = truth[rows, columns].reshape(-1, 3)[atlas.texels].astype(float)
+    front = chin & (u < 0.938)  # below it the camera hardly sees the chin
+    assert np.median(found[front]) < 0.65 * np.median(plain[front])
+    assert np.median(found[strand]) > 0.85 * np.median(plain[strand])
 
 
 @pytest.mark.slow

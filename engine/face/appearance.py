@@ -37,6 +37,8 @@ WORST_FIT = 0.30
 """Spread of the light's fit beyond which the face is not lit by anything simple."""
 LARGEST_SHIFT = 0.12
 """Root mean square of the landmarks' shifts, as a share of the face: beyond, the fit is lost."""
+FRONTAL_SHARE = 0.45
+"""Of the face patch, what somebody shows who never turns the head."""
 GOOD_VIEWS = 5.0
 """Evidence at which a first texture is worth sending,"""
 BETTER = 2.5
@@ -97,7 +99,8 @@ class AppearanceGatherer:
     @property
     def confidence(self) -> float:
         """In [0, 1]: grows with good views and with how much of the face they show."""
-        return self.seen_share * self._views / (self._views + GOOD_VIEWS)
+        shown = min(1.0, self.seen_share / FRONTAL_SHARE)
+        return shown * self._views / (self._views + GOOD_VIEWS)
 
     @property
     def seen_share(self) -> float:

@@ -18,6 +18,8 @@ HAIR_TEXELS = 300
 HAIR_EVIDENCE = 0.25
 DARKER_HAIR = 0.5
 """Relative luminance below which what is seen above the hairline is hair and not forehead."""
+STRANDS_QUANTILE = 0.3
+"""Much of what is darker than skin there is strands before skin; hair itself is darker still."""
 DARKEST_HAIR = 14.0
 """8-bit: no strand is black in any light."""
 EYES_OPEN = 0.5
@@ -80,7 +82,7 @@ def _hair(albedo: RelativeAlbedo, zones: Zones) -> F32 | None:
     relative = relative[relative @ LUMINANCE < DARKER_HAIR]
     if len(relative) < HAIR_TEXELS:
         return None
-    return np.asarray(np.median(relative, axis=0), np.float32)
+    return np.asarray(np.quantile(relative, STRANDS_QUANTILE, axis=0), np.float32)
 
 
 def encode(linear: F32) -> F32:
