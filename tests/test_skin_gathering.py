@@ -16,11 +16,11 @@ from engine.face.face_zones import Zone, face_zones
 from engine.face.iris_colour import iris_colour
 from engine.face.landmark_embedding import default_embedding
 from engine.face.landmark_warp import LandmarkWarp, landmark_shifts
-from engine.face.lighting import Lighting, fit_lighting, harmonics, skin_colour
+from engine.face.lighting import LUMINANCE, Lighting, fit_lighting, harmonics, skin_colour
 from engine.face.occlusion import cover_with_hand, depth_around_face
 from engine.face.recolour import Complexion, recolour
 from engine.face.skin_tone import ColourMean, in_white_light, is_skin
-from engine.face.texture_composite import multiband
+from engine.face.texture_composite import multiband, sharpened, with_sober_shadows
 from engine.face.texture_gather import Sample, gather
 from engine.fusion.base_avatar import BaseAvatar
 from engine.inference.store import ModelStore
@@ -332,3 +332,20 @@ def test_a_spline_of_pictures_keeps_both_and_steps_nowhere() -> None:
     assert np.abs(multiband(inner, outer, np.ones_like(cover)) - inner).max() < 1e-2
     assert joined[128, 128, 0] > 150 and joined[4, 4, 0] < 130
     assert np.abs(np.diff(joined[:, 128, 0])).max() < 6.0
+
+
+def test_shadows_keep_their_depth_and_lose_their_rouge() -> None:
+    dark = np.array([[0.40, 0.12, 0.03]], np.float32)
+    sober = with_sober_shadows(dark)
+    assert np.ptp(np.log(sober)) < 0.7 * np.ptp(np.log(dark))
+    assert 0.7 < (sober @ LUMINANCE / (dark @ LUMINANCE)).item() < 1.3
+    lips = np.array([[0.95, 0.7, 0.7], [1.0, 1.0, 1.0]], np.float32)
+    assert np.abs(with_sober_shadows(lips) - lips).max() < 0.08
+
+
+def test_sharpening_deepens_a_brow_and_leaves_plain_skin(atlas: FaceAtlas) -> None:
+    off = np.abs(atlas.uvs[:, 0] - 0.85)
+    relative = 1.0 - 0.4 * np.exp(-((off / 0.002) ** 2)).astype(np.float32)[:, None].repeat(3, 1)
+    crisp = sharpened(relative, atlas)
+    assert crisp.min() < relative.min() - 0.03
+    assert np.abs(crisp - relative)[off > 0.01].max() < 0.01

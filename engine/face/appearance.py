@@ -22,7 +22,15 @@ from engine.face.lighting import LUMINANCE, Lighting, fit_lighting, skin_colour
 from engine.face.occlusion import cover_with_hand, depth_around_face
 from engine.face.recolour import Complexion, recolour
 from engine.face.skin_tone import is_skin, lit_colour
-from engine.face.texture_composite import ENOUGH, face_cover, flattened, lay_in, without_brows
+from engine.face.texture_composite import (
+    ENOUGH,
+    face_cover,
+    flattened,
+    lay_in,
+    sharpened,
+    with_sober_shadows,
+    without_brows,
+)
 from engine.face.texture_gather import Sample, gather
 from engine.face.view import LEAST_FACE_PX, View, facing, sharpness
 from engine.types import ARKIT_NAMES, F32, U8, Camera, FusedMesh
@@ -158,6 +166,7 @@ class AppearanceGatherer:
         relative = flattened(self._albedo, self.atlas, self._zones)
         cover = face_cover(self._albedo, relative, self.atlas, self._zones)
         without_brows(texture, own.skin, cover, self.atlas, self._zones)
+        relative = sharpened(with_sober_shadows(relative), self.atlas)
         lay_in(texture, self.atlas.picture(encode(relative * skin)), cover, self.atlas)
         return Appearance(texture, self.seen_share, self.confidence)
 

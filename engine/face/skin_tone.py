@@ -21,7 +21,7 @@ DIMMEST, BRIGHTEST = 0.015, 0.80
 """Linear luminance that a picture of skin in usable light has."""
 TONE_BOUNDS = (0.045, 0.70)
 """Luminance of human skin, darkest to palest."""
-IN_WHITE_LIGHT = ((0.34, 0.72), (0.22, 0.72))
+IN_WHITE_LIGHT = ((0.38, 0.72), (0.20, 0.72))
 """log(R/G) and log(G/B) of skin in white light hardly leave these: most of what does is the lamp's
 or the camera's,"""
 LAMPLIGHT = 0.75

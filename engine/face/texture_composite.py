@@ -26,6 +26,12 @@ FEATHER_TEXELS = 4.0
 """and then softened by so much."""
 SHADOW = (0.68, 0.86)
 """Relative luminance of bare skin: not believed, and believed."""
+GREYEST, COLOURFUL = 0.25, 0.85
+"""Relative luminance at which a picture's hue is worth least, and from which it is believed;"""
+SOBER = 0.45
+"""and how much of it is kept in the dark."""
+TREMBLE_TEXELS = 3.0
+SHARPENING, MOST_DETAIL = 0.6, 0.25
 BROWS_SEEN = 0.5
 SHADING_TEXELS = 70.0
 """What varies over more than this on bare skin is light that was missed, not skin."""
@@ -88,6 +94,34 @@ def flattened(albedo: RelativeAlbedo, atlas: FaceAtlas, zones: Zones) -> F32:
     wide = _wide(atlas.picture(logarithm * weights[:, None])) / weight[..., None]
     shading = np.clip(FLATTENED * wide, -FLATTEST, FLATTEST).astype(np.float32)
     return np.asarray(albedo.mean * np.exp(-atlas.read(shading)), np.float32)
+
+
+def with_sober_shadows(relative: F32) -> F32:
+    """(N, 3) the relative albedo (N, 3), dark texels less colourful.
+
+    A picture of 8 bits, compressed, has hardly any hue left in its shadows; a ratio of two such
+    numbers would put rouge around everybody's eyes.
+    """
+    brightness = np.maximum(relative @ LUMINANCE, 1e-2)[:, None]
+    share = (brightness - GREYEST) / (COLOURFUL - GREYEST)
+    return np.asarray(
+        brightness * (relative / brightness) ** np.clip(share, SOBER, 1.0), np.float32
+    )
+
+
+def sharpened(relative: F32, atlas: FaceAtlas) -> F32:
+    """(N, 3) the relative albedo, its details as strong as before many frames were averaged.
+
+    Landmarks tremble by a pixel or so, and that blurs the mean. Unsharp masking of the logarithm,
+    bounded, so that no edge overshoots.
+    """
+    logarithm = np.log(np.maximum(relative, 1e-2))
+    blurred = cv2.GaussianBlur(atlas.picture(logarithm), (0, 0), TREMBLE_TEXELS)
+    covered = atlas.picture(np.ones(len(relative), np.float32))
+    known = cv2.GaussianBlur(covered, (0, 0), TREMBLE_TEXELS)[..., None]
+    detail = logarithm - atlas.read(np.asarray(blurred / np.maximum(known, 0.01), np.float32))
+    bounded = np.clip(detail, -MOST_DETAIL, MOST_DETAIL)
+    return np.asarray(np.exp(logarithm + SHARPENING * bounded), np.float32)
 
 
 def _wide(picture: F32) -> F32:
