@@ -192,7 +192,7 @@ class Pipeline:
                 stages_ms = item.stages_ms | fit_ms
                 stages_ms["latency"] = (finished - item.taken_at_ns) / 1e6
                 if self._slow_loop is not None:
-                    self._slow_loop.offer(item.frame, item.observation)
+                    self._slow_loop.offer(item.frame, item.observation, state)
                 avatar = self._reconstructor.avatar
                 await results.put(
                     Result(item.frame, item.observation, state, mesh, avatar, stages_ms, finished)
