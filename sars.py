@@ -57,6 +57,27 @@ SemanticsOption = Annotated[
     ),
 ]
 
+AgeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--age",
+        metavar="YEARS",
+        help="The avatar's age, 0 to 100, whatever is estimated; the face stays the person's.",
+    ),
+]
+GenderOption = Annotated[
+    float | None, typer.Option("--gender", help="0 male to 1 female, as for --age.")
+]
+WeightOption = Annotated[
+    float | None, typer.Option("--weight", help="0 to 1; 0.5 is the average, as below.")
+]
+MuscleOption = Annotated[float | None, typer.Option("--muscle", help="0 to 1.")]
+HeightOption = Annotated[float | None, typer.Option("--height", help="0 to 1.")]
+ProportionsOption = Annotated[float | None, typer.Option("--proportions", help="0 to 1.")]
+PinOption = Annotated[
+    bool, typer.Option("--pin", help="Keep the shape as it starts: no estimate changes it.")
+]
+
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run on uvloop where there is one, else on asyncio's own loop."""
@@ -113,13 +134,22 @@ def run(
         float, typer.Option(min=0.1, help="How long to record a webcam.")
     ] = LIVE_SECONDS,
     mirror: Annotated[bool, typer.Option(help="Show the window as a mirror.")] = False,
+    age: AgeOption = None,
+    gender: GenderOption = None,
+    weight: WeightOption = None,
+    muscle: MuscleOption = None,
+    height: HeightOption = None,
+    proportions: ProportionsOption = None,
+    pin: PinOption = False,
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
 ) -> None:
     """Run SOURCE through the engine: in a window, or recorded beside its avatar."""
     from engine.engine import EngineOptions
+    from engine.identity_edit import IdentityEdit
 
-    options = EngineOptions(backend=backend, semantics=semantics)
+    edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
+    options = EngineOptions(backend=backend, semantics=semantics, edit=edit)
     if window is None:
         window = has_display()
     if window:
@@ -186,6 +216,20 @@ def serve(
     token: Annotated[str | None, typer.Option(help="Require this bearer token.")] = None,
     cert: Annotated[Path | None, typer.Option(help="TLS certificate, PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS key, PEM.")] = None,
+    allow_control: Annotated[
+        bool,
+        typer.Option(
+            "--allow-control",
+            help="Everybody who watches may change the avatar; else only who sends the camera.",
+        ),
+    ] = False,
+    age: AgeOption = None,
+    gender: GenderOption = None,
+    weight: WeightOption = None,
+    muscle: MuscleOption = None,
+    height: HeightOption = None,
+    proportions: ProportionsOption = None,
+    pin: PinOption = False,
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
 ) -> None:
@@ -193,6 +237,7 @@ def serve(
     import logging
 
     from engine.engine import EngineOptions
+    from engine.identity_edit import IdentityEdit
     from stream.server import ServerOptions
     from stream.signalling import Access
 
@@ -200,12 +245,13 @@ def serve(
     options = ServerOptions(
         host=host,
         port=port,
-        access=Access(token=token),
+        access=Access(token=token, allow_control=allow_control),
         certificate=cert,
         key=key,
         pages=Path(__file__).with_name("viewer") / "web" / "dist",
     )
-    engine_options = EngineOptions(backend=backend, semantics=semantics)
+    edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
+    engine_options = EngineOptions(backend=backend, semantics=semantics, edit=edit)
     run_async(serve_until_stopped(engine_options, options, source, loop))
 
 
