@@ -138,16 +138,13 @@ def test_an_age_that_was_asked_for_is_the_avatars(
     run: Run, tmp_path: Path, model_cache: ModelStore
 ) -> None:
     """From the first frame on, and with --pin until the last."""
-    heights = {}
-    for age in (8, 70):
-        out = tmp_path / str(age)
-        status, error = run(
-            "run", "portrait", "--no-window", "--seconds", 1, "--out", out, "--age", age, "--pin"
-        )
-        assert status == 0, error
-        avatar = read_glb((out / "avatar.glb").read_bytes())
-        heights[age] = float(np.ptp(avatar.rest_vertices_m[:, 1]))
-    assert heights[8] < 1.4 < 1.5 < heights[70]
+    Image.new("RGB", (64, 64)).save(tmp_path / "dark.png")
+    status, error = run(
+        "run", tmp_path / "dark.png", "--no-window", "--out", tmp_path, "--age", 8, "--pin"
+    )
+    assert status == 0, error
+    avatar = read_glb((tmp_path / "avatar.glb").read_bytes())
+    assert 0.9 < np.ptp(avatar.rest_vertices_m[:, 1]) < 1.4
 
 
 @pytest.mark.slow

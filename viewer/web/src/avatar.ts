@@ -1,6 +1,14 @@
 // The fused avatar as three.js draws it: a skinned mesh with 52 morph targets, posed by packets.
 
-import { Box3, Group, type Bone, type SkinnedMesh, Vector3 } from "three";
+import {
+  Box3,
+  Group,
+  type Bone,
+  type MeshStandardMaterial,
+  type SkinnedMesh,
+  type Texture,
+  Vector3,
+} from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 
 import { useEightInfluences } from "./eight_influences";
@@ -73,13 +81,17 @@ export class Avatar {
     return into.add(POINT.setFromMatrixPosition(right.matrixWorld)).multiplyScalar(0.5);
   }
 
+  /** Its skin. */
+  textures(): Texture[] {
+    const materials = [this.mesh.material].flat() as MeshStandardMaterial[];
+    return materials.flatMap(({ map }) => map ?? []);
+  }
+
   dispose(): void {
     this.mesh.geometry.dispose();
     this.mesh.skeleton.dispose();
-    for (const material of [this.mesh.material].flat()) {
-      (material as { map?: { dispose(): void } | null }).map?.dispose();
-      material.dispose();
-    }
+    for (const texture of this.textures()) texture.dispose();
+    for (const material of [this.mesh.material].flat()) material.dispose();
   }
 }
 
