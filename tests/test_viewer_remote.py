@@ -353,6 +353,26 @@ def test_of_avatars_that_wait_only_the_newest_is_read(monkeypatch):
     assert read == [b"0", b"9"]
 
 
+def test_identities_on_one_topology_share_what_takes_long_to_prepare():
+    """Else the window stands still for a moment at every change: sorting, textures, buffers."""
+    shelf = AvatarShelf(lambda: None, lambda _: None)
+    first = avatar_with_all_joints()
+    taller = replace(first, rest_vertices_m=1.1 * first.rest_vertices_m, identity_version=4)
+    retouched = replace(taller, texture=np.full((4, 4, 3), 9, np.uint8), identity_version=5)
+    for avatar in (first, taller, retouched):
+        version = avatar.identity_version
+        shelf.put(AvatarFile.of(version, write_glb(avatar)))
+        while getattr(shelf.get(version), "identity_version", None) != version:
+            time.sleep(0.01)
+    shelf.close()
+    second, third = shelf.get(4), shelf.get(5)
+    assert second is not None and third is not None
+    for name in ("topology", "skin_weights", "skin_joints", "morph_offsets_m"):
+        assert getattr(third, name) is getattr(second, name)
+    assert third.texture is not second.texture
+    np.testing.assert_allclose(second.rest_vertices_m, taller.rest_vertices_m, atol=1e-5)
+
+
 @pytest.mark.parametrize("failure", [ModelFileError("it is cut short"), MemoryError()])
 def test_whatever_reading_an_avatar_raises_is_said(monkeypatch, failure):
     """A thread that dies in silence leaves a viewer that waits for ever."""

@@ -150,18 +150,23 @@ export class LiveAvatar implements WatcherEvents {
     this.waiting = null;
     if (glb === null) return;
     try {
-      const model = await Avatar.load(glb);
-      if (connection !== this.connection) return model.dispose();
-      model.setMirrored(this.mirrored);
-      await this.stage.prepare(model);
-      if (connection !== this.connection) return model.dispose();
-      model.root.visible = false; // until it is posed: nobody wants to see the rest pose flash by
-      this.stage.setAvatar(model);
-      this.model = model;
-      this.modelConnection = connection;
+      const next = await Avatar.load(glb);
+      if (connection !== this.connection) return next.dispose();
+      if (!this.model?.hasSkinOf(next)) this.stage.upload(next);
+      const isSame = this.modelConnection === connection && this.model?.become(next);
+      if (!isSame) this.show(next, connection);
       this.shown = null;
     } catch (error) {
       this.status((error as Error).message);
     }
+  }
+
+  private show(model: Avatar, connection: number): void {
+    model.finish();
+    model.setMirrored(this.mirrored);
+    model.root.visible = false; // until it is posed: nobody wants to see the rest pose flash by
+    this.stage.setAvatar(model);
+    this.model = model;
+    this.modelConnection = connection;
   }
 }

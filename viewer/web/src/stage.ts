@@ -66,10 +66,9 @@ export class Stage {
     });
   }
 
-  /** Uploads what an avatar brings, so that no frame waits for it once it is shown. */
-  async prepare(avatar: Avatar): Promise<void> {
+  /** Uploads an avatar's skin before it is shown, so that no frame waits for it. */
+  upload(avatar: Avatar): void {
     for (const texture of avatar.textures()) this.renderer.initTexture(texture);
-    await this.renderer.compileAsync(avatar.root, this.camera, this.scene);
   }
 
   /** Shows another avatar instead of the present one. */
