@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -294,3 +296,15 @@ def test_the_loop_rests_longer_than_it_works(reader: Reader, published: list[Ide
     time.sleep(0.5)
     loop.stop()
     assert 0.0 < busy_s < 0.3 * (time.monotonic() - started)
+
+
+def test_the_loop_gives_way_to_frames(loop: SlowLoop) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux has a priority for each thread")
+    frames = os.getpriority(os.PRIO_PROCESS, 0)
+    if frames == 19:
+        pytest.skip("there is nothing below this process")
+    loop_id = loop._thread.native_id
+    assert loop_id is not None
+    wait_for(lambda: os.getpriority(os.PRIO_PROCESS, loop_id) > frames)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == frames

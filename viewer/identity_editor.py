@@ -57,7 +57,7 @@ class IdentityEditor:
         return (
             summary(status),
             *(self._line(name, status) for name in RANGES),
-            "e next   + \N{MINUS SIGN} change   p pin   r estimate again",
+            "e next   + - change   p pin   r estimate again",
         )
 
     def _moved(
@@ -74,10 +74,11 @@ class IdentityEditor:
         return self.wanted.get(name, float(getattr(status, name)))
 
     def _line(self, name: str, status: IdentityStatus) -> str:
-        arrow = "\N{BLACK RIGHT-POINTING POINTER}" if name == self.chosen else "   "
+        arrow = ">" if name == self.chosen else "  "
         value = self._value(name, status)
-        shown = f"{value:.0f} years" if name == "age_years" else f"{100 * value:.0f} %"
-        return f"{arrow} {name.removesuffix('_years')}   {shown}"
+        unit = {"age_years": "years", "gender": "% female"}.get(name, "%")
+        shown = value if name == "age_years" else 100 * value
+        return f"{arrow} {name.removesuffix('_years')}   {shown:.0f} {unit}"
 
 
 def summary(status: IdentityStatus) -> str:

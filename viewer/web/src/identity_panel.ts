@@ -106,7 +106,8 @@ export class IdentityPanel {
 
   private label(name: Name): void {
     const value = this.sliders.get(name)!.valueAsNumber;
-    const text = name === "age_years" ? value.toFixed(0) : `${(100 * value).toFixed(0)} %`;
+    const unit = name === "gender" ? "% female" : "%";
+    const text = name === "age_years" ? value.toFixed(0) : `${(100 * value).toFixed(0)} ${unit}`;
     this.values.get(name)!.textContent = text;
   }
 
