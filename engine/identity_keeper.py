@@ -19,6 +19,13 @@ from engine.types import F32, U8, FaceShape, Identity, Phenotypes, Semantics
 _ANCHOR_YEARS = (0.0, 11.0, 25.0, 90.0)
 _ANCHOR_AGES = (0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0)
 _BUILD = ("weight", "muscle", "height", "proportions")
+_FIELDS = {
+    "semantics": ("phenotypes", "semantics", "confidence"),
+    "face": ("face",),
+    "relief": ("detail_m",),
+    "appearance": ("texture",),
+}
+"""Which fields of an identity each trait decides."""
 
 VISIBLE_YEARS = 2.0
 VISIBLE_GENDER = 0.05
@@ -122,8 +129,7 @@ class IdentityKeeper:
             flipped = (reading.female_probability > 0.5) != (known.female_probability > 0.5)
             self._recognise("semantics", is_other=years > OTHER_YEARS or flipped)
             step = abs(reading.female_probability - known.female_probability)
-            is_close = years < VISIBLE_YEARS and step < VISIBLE_GENDER
-            if self._person.semantics is not None and is_close:
+            if years < VISIBLE_YEARS and step < VISIBLE_GENDER:
                 return None
         return self._become(
             replace(
@@ -142,7 +148,7 @@ class IdentityKeeper:
         if known is not None:
             difference = _rms(shape.coefficients, known.coefficients)
             self._recognise("face", is_other=difference > OTHER_COEFFICIENT)
-            if self._person.face is not None and difference < VISIBLE_COEFFICIENT:
+            if difference < VISIBLE_COEFFICIENT:
                 return None
         return self._become(replace(self._person, face=shape))
 
@@ -150,6 +156,7 @@ class IdentityKeeper:
         """Wrinkles as known by now: (V,) metres along the rest normals, confidence in [0, 1]."""
         if self.pinned or not self._traits["relief"].takes(confidence):
             return None
+        self._recognise("relief")
         if _rms(detail_m, self._person.detail_m) < VISIBLE_RELIEF_M:
             return None
         return self._become(replace(self._person, detail_m=detail_m))
@@ -161,6 +168,7 @@ class IdentityKeeper:
         """
         if not self._traits["appearance"].takes(confidence):
             return None
+        self._recognise("appearance")
         if _rms(texture, self._person.texture) < VISIBLE_ALBEDO:
             return None
         return self._become(replace(self._person, texture=texture))
@@ -179,13 +187,13 @@ class IdentityKeeper:
         return self._publish()
 
     def perhaps_another(self) -> None:
-        """Nobody was there for a while: look again, and keep what is shown until that is sure.
+        """Look again, and keep what is shown until that is sure: after an absence, say.
 
-        Whoever comes back as the same person sees no change at all. Whoever turns out to be
-        another loses everything of the one before with the first sure estimate.
+        Whoever is the same person after all, behind a mask or back again, sees no change. Whoever
+        turns out to be another loses with the first sure estimate what is of the one before.
         """
         self._unlock()
-        self._inherited = True
+        self._inherited = set(_FIELDS)
 
     def new_source(self) -> Identity | None:
         """Another camera or film: another person, and edits were of the one before."""
@@ -197,23 +205,26 @@ class IdentityKeeper:
         return 1.0 if self._edit.caricature is None else self._edit.caricature
 
     def _unlock(self) -> None:
-        names = ("semantics", "face", "relief", "appearance")
-        self._traits = {name: Settling() for name in names}
+        self._traits = {trait: Settling() for trait in _FIELDS}
 
     def _forget(self) -> None:
         """Everything of the person but what the user has pinned: that the next one inherits."""
-        kept = self._person if self.pinned else self._base
-        self._person = replace(kept, texture=self._base.texture)
-        self._inherited = self.pinned
+        self._inherited = set(_FIELDS) - {"appearance"} if self.pinned else set()
+        self._drop(set(_FIELDS) - self._inherited)
         self._unlock()
 
-    def _recognise(self, trait: str, *, is_other: bool) -> None:
-        """The first sure estimate after an absence says whether the same person is back."""
-        if self._inherited and is_other:
-            mine = self._traits[trait]
-            self._forget()
-            self._traits[trait] = mine
-        self._inherited = False
+    def _drop(self, traits: set[str]) -> None:
+        names = [name for trait in traits for name in _FIELDS[trait]]
+        self._person = replace(self._person, **{name: getattr(self._base, name) for name in names})
+
+    def _recognise(self, trait: str, *, is_other: bool = False) -> None:
+        """A trait is the present person's own now; if it says who they are not, drop the rest."""
+        if trait not in self._inherited:
+            return
+        self._inherited.discard(trait)
+        if is_other:
+            self._drop(self._inherited)
+            self._inherited = set()
 
     def _become(self, person: Identity) -> Identity | None:
         self._person = person

@@ -121,7 +121,7 @@ class SlowLoop:
         self._woken.set()
 
     def another_person(self) -> None:
-        """Somebody else is in front of the camera."""
+        """Somebody else seems to be there: look again. Until that is sure the avatar stays."""
         self._another = True
         self._views.clear()
         self._woken.set()
@@ -169,7 +169,7 @@ class SlowLoop:
             self._start_over()
         if self._another:
             self._another = False
-            news = keeper.another_person() or news
+            keeper.perhaps_another()
             self._start_over()
         with self._wishing:
             edit, self._edit = self._edit, None

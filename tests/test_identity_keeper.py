@@ -135,6 +135,16 @@ def test_who_comes_instead_loses_all_of_the_one_before(keeper: IdentityKeeper, f
     assert (new.semantics is None) == (first == "face")
 
 
+def test_a_lookalike_is_told_by_the_face(keeper: IdentityKeeper) -> None:
+    """Of one age and gender with the one before: what is confirmed stays, the rest goes."""
+    known(keeper)
+    keeper.perhaps_another()
+    assert keeper.semantics(person(60, confidence=0.9)) is None
+    new = keeper.face(face(-1.0))
+    assert new is not None and new.semantics is not None
+    assert new.texture is None and new.detail_m is None
+
+
 def test_editing_keeps_the_persons_own_face(keeper: IdentityKeeper) -> None:
     """SARS, editing: another age or gender, the same identity."""
     before = known(keeper)

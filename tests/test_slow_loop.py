@@ -135,25 +135,37 @@ def test_an_identity_settles_and_is_kept(
     assert len(published) == versions <= 2
 
 
-def test_the_next_person_starts_from_the_base(
+def test_the_next_source_starts_from_the_base(
     loop: SlowLoop, reader: Reader, published: list[Identity]
 ) -> None:
     """Else she would wear the age and gender of whoever came before, for a minute."""
-    for come in (loop.reset, loop.another_person):
-        published.clear()
-        reader.reading = OLD_MAN
-        offer_until(loop, lambda: bool(published))
-        reader.reading = GIRL
-        come()
-        offer_until(loop, lambda: published[-1].phenotypes.age < 0.5)
-        *_, base, girl = published
-        assert base.phenotypes == BASE.phenotypes
-        assert base.semantics is None
-        assert base.version < girl.version
-        assert girl.semantics is not None
-        assert girl.semantics.age_years == pytest.approx(8.0)
-        loop.reset()
-        wait_for(lambda: published[-1].phenotypes == BASE.phenotypes)
+    offer_until(loop, lambda: bool(published))
+    reader.reading = GIRL
+    loop.reset()
+    offer_until(loop, lambda: published[-1].phenotypes.age < 0.5)
+    *_, base, girl = published
+    assert base.phenotypes == BASE.phenotypes
+    assert base.semantics is None
+    assert base.version < girl.version
+    assert girl.semantics is not None
+    assert girl.semantics.age_years == pytest.approx(8.0)
+
+
+def test_a_stranger_becomes_who_they_are_once_that_is_sure(
+    loop: SlowLoop, reader: Reader, faces: Faces, published: list[Identity]
+) -> None:
+    """And somebody who puts on a mask, which looks like a stranger's face, stays who they are."""
+    offer_until(loop, lambda: loop.status.locked)
+    versions, resets = len(published), faces.resets
+    loop.another_person()
+    offer_until(loop, lambda: faces.resets > resets and loop.status.locked)
+    assert len(published) == versions
+    reader.reading = GIRL
+    loop.another_person()
+    offer_until(loop, lambda: published[-1].phenotypes.age < 0.5)
+    girl = published[versions]
+    assert girl.semantics is not None
+    assert girl.semantics.age_years == pytest.approx(8.0), "nothing in between, nothing mixed"
 
 
 def test_the_base_comes_back_at_once(published: list[Identity], reader: Reader) -> None:
