@@ -8,6 +8,7 @@ gender leaves the person's own face coefficients as they are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -73,8 +74,10 @@ class IdentityKeeper:
         """
         self._base = self._person = base
         self._first_edit = self._edit = edit or IdentityEdit()
+        self._inherited: set[str] = set()
+        """Traits whose values are of the person before, if there was another one."""
         self._sight = 0.0
-        self._forget()
+        self._unlock()
         self._identity = self._composed(base.version)
 
     @property
@@ -124,13 +127,15 @@ class IdentityKeeper:
         if self.pinned or not self._traits["semantics"].takes(reading.confidence):
             return None
         known = self._person.semantics
+        years = step = math.inf
+        flipped = False
         if known is not None:
             years = abs(reading.age_years - known.age_years)
-            flipped = (reading.female_probability > 0.5) != (known.female_probability > 0.5)
-            self._recognise("semantics", is_other=years > OTHER_YEARS or flipped)
             step = abs(reading.female_probability - known.female_probability)
-            if years < VISIBLE_YEARS and step < VISIBLE_GENDER:
-                return None
+            flipped = (reading.female_probability > 0.5) != (known.female_probability > 0.5)
+        self._recognise("semantics", is_other=flipped or OTHER_YEARS < years < math.inf)
+        if years < VISIBLE_YEARS and step < VISIBLE_GENDER:
+            return None
         return self._become(
             replace(
                 self._person,
@@ -145,11 +150,10 @@ class IdentityKeeper:
         if self.pinned or not self._traits["face"].takes(shape.confidence):
             return None
         known = self._person.face
-        if known is not None:
-            difference = _rms(shape.coefficients, known.coefficients)
-            self._recognise("face", is_other=difference > OTHER_COEFFICIENT)
-            if difference < VISIBLE_COEFFICIENT:
-                return None
+        difference = _rms(shape.coefficients, None if known is None else known.coefficients)
+        self._recognise("face", is_other=OTHER_COEFFICIENT < difference < math.inf)
+        if difference < VISIBLE_COEFFICIENT:
+            return None
         return self._become(replace(self._person, face=shape))
 
     def relief(self, detail_m: F32, confidence: float) -> Identity | None:
@@ -169,7 +173,8 @@ class IdentityKeeper:
         if not self._traits["appearance"].takes(confidence):
             return None
         self._recognise("appearance")
-        if _rms(texture, self._person.texture) < VISIBLE_ALBEDO:
+        known = self._person.texture
+        if _rms(texture[::4, ::4], None if known is None else known[::4, ::4]) < VISIBLE_ALBEDO:
             return None
         return self._become(replace(self._person, texture=texture))
 
@@ -177,28 +182,27 @@ class IdentityKeeper:
         """Do as the user wishes; at once, whatever is locked."""
         if edit.reset:
             self._edit = self._first_edit
-            self.perhaps_another()
+            self.another_person()
         self._edit = replace(self._edit.then(replace(edit, reset=False)), reset=False)
         return self._publish()
 
-    def another_person(self) -> Identity | None:
-        """Somebody else has come: forget the one before. Their avatar keeps the user's edits."""
-        self._forget()
-        return self._publish()
-
-    def perhaps_another(self) -> None:
-        """Look again, and keep what is shown until that is sure: after an absence, say.
+    def another_person(self) -> None:
+        """Somebody else may be there: look again, and keep what is shown until that is sure.
 
         Whoever is the same person after all, behind a mask or back again, sees no change. Whoever
-        turns out to be another loses with the first sure estimate what is of the one before.
+        turns out to be another loses with the first sure estimate what is of the one before. The
+        user's edits stay.
         """
         self._unlock()
         self._inherited = set(_FIELDS)
 
     def new_source(self) -> Identity | None:
-        """Another camera or film: another person, and edits were of the one before."""
+        """Another camera or film: everything begins as it was started, edits too."""
         self._edit = self._first_edit
-        return self.another_person()
+        self._person = self._base
+        self._inherited = set()
+        self._unlock()
+        return self._publish()
 
     @property
     def _caricature(self) -> float:
@@ -207,23 +211,15 @@ class IdentityKeeper:
     def _unlock(self) -> None:
         self._traits = {trait: Settling() for trait in _FIELDS}
 
-    def _forget(self) -> None:
-        """Everything of the person but what the user has pinned: that the next one inherits."""
-        self._inherited = set(_FIELDS) - {"appearance"} if self.pinned else set()
-        self._drop(set(_FIELDS) - self._inherited)
-        self._unlock()
-
-    def _drop(self, traits: set[str]) -> None:
-        names = [name for trait in traits for name in _FIELDS[trait]]
-        self._person = replace(self._person, **{name: getattr(self._base, name) for name in names})
-
     def _recognise(self, trait: str, *, is_other: bool = False) -> None:
         """A trait is the present person's own now; if it says who they are not, drop the rest."""
         if trait not in self._inherited:
             return
         self._inherited.discard(trait)
         if is_other:
-            self._drop(self._inherited)
+            names = [name for trait in self._inherited for name in _FIELDS[trait]]
+            unknown = {name: getattr(self._base, name) for name in names}
+            self._person = replace(self._person, **unknown)
             self._inherited = set()
 
     def _become(self, person: Identity) -> Identity | None:
@@ -259,7 +255,7 @@ class IdentityKeeper:
 def _rms(new: F32 | U8, known: F32 | U8 | None) -> float:
     """Root mean square of the difference; infinite where nothing comparable is known."""
     if known is None or known.shape != new.shape:
-        return float("inf")
+        return math.inf
     return float(np.sqrt(np.mean(np.square(new.astype(np.float32) - known))))
 
 

@@ -169,7 +169,7 @@ class SlowLoop:
             self._start_over()
         if self._another:
             self._another = False
-            keeper.perhaps_another()
+            keeper.another_person()
             self._start_over()
         with self._wishing:
             edit, self._edit = self._edit, None
@@ -211,7 +211,7 @@ class SlowLoop:
             now_ns, last_ns = view.observation.captured_at_ns, self._last_face_ns
             self._last_face_ns = now_ns
             if last_ns is not None and now_ns - last_ns > AWAY_S * 1e9:
-                self._keeper.perhaps_another()
+                self._keeper.another_person()
                 for estimator in self._estimators:
                     estimator.reset()
         self._keeper.sight(float(np.mean([visibility(view) for view in views.recent])))

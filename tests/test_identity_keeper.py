@@ -102,9 +102,9 @@ def test_glasses_or_darkness_lower_the_confidence_and_leave_the_person(
     assert keeper.identity is before
 
 
-def test_the_next_person_gets_nothing_of_the_one_before(keeper: IdentityKeeper) -> None:
+def test_the_next_camera_gets_nothing_of_the_one_before(keeper: IdentityKeeper) -> None:
     before = known(keeper)
-    after = keeper.another_person()
+    after = keeper.new_source()
     assert after is not None and after.version == before.version + 1
     assert replace(after, version=BASE.version) == BASE
     assert not keeper.status.locked
@@ -113,7 +113,7 @@ def test_the_next_person_gets_nothing_of_the_one_before(keeper: IdentityKeeper) 
 
 def test_who_comes_back_after_a_while_sees_no_change(keeper: IdentityKeeper) -> None:
     before = known(keeper)
-    keeper.perhaps_another()
+    keeper.another_person()
     assert not keeper.status.locked
     assert keeper.semantics(person(61, confidence=0.95)) is None
     assert keeper.face(face(1.52, 0.95)) is None
@@ -124,7 +124,7 @@ def test_who_comes_back_after_a_while_sees_no_change(keeper: IdentityKeeper) -> 
 def test_who_comes_instead_loses_all_of_the_one_before(keeper: IdentityKeeper, first: str) -> None:
     """Her own age on his face and skin would be nobody."""
     known(keeper)
-    keeper.perhaps_another()
+    keeper.another_person()
     if first == "face":
         new = keeper.face(face(-1.0))
     else:
@@ -135,10 +135,21 @@ def test_who_comes_instead_loses_all_of_the_one_before(keeper: IdentityKeeper, f
     assert (new.semantics is None) == (first == "face")
 
 
+def test_what_is_known_of_the_present_person_is_never_dropped_as_the_last_ones(
+    keeper: IdentityKeeper,
+) -> None:
+    keeper.face(face(1.5, 0.95))
+    keeper.another_person()
+    confirmed = keeper.semantics(person(60))
+    assert confirmed is not None and confirmed.face is not None, "nobody said it is another"
+    new = keeper.face(face(-1.0))
+    assert new is not None and new.semantics is not None
+
+
 def test_a_lookalike_is_told_by_the_face(keeper: IdentityKeeper) -> None:
     """Of one age and gender with the one before: what is confirmed stays, the rest goes."""
     known(keeper)
-    keeper.perhaps_another()
+    keeper.another_person()
     assert keeper.semantics(person(60, confidence=0.9)) is None
     new = keeper.face(face(-1.0))
     assert new is not None and new.semantics is not None
@@ -206,6 +217,7 @@ def test_what_the_run_was_started_with_outlives_people_and_edits() -> None:
     assert keeper.identity.version == BASE.version
     assert keeper.identity.phenotypes.age == age_for(70)
     keeper.edit(IdentityEdit(age_years=20, pin=False, weight=0.9))
+    keeper.semantics(person(30, 0.9, 0.99))
     keeper.new_source()
     assert keeper.identity.phenotypes == replace(BASE.phenotypes, age=age_for(70))
     assert keeper.status.pinned
