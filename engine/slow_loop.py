@@ -35,7 +35,7 @@ REST = 4.0
 EDIT_PERIOD_S = 0.25
 """Between two edits that are carried out: each one is a new avatar for every watcher."""
 NICENESS = 10
-"""Frames get the cores first; measured beside busy cores, their p99 was lower with it each time."""
+"""On Linux: frames get the cores first."""
 AWAY_S = 5.0
 """A face that was away for longer may be another person's, as in ``engine.face.face_fit``."""
 

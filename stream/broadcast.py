@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from engine.errors import AvatarError
@@ -18,6 +19,10 @@ from stream.rare_log import RareLog
 from stream.watcher import Watcher
 
 log = logging.getLogger(__name__)
+
+AVATAR_REST = 2.0
+"""Times as long as an avatar took to write no other one is: a slider that is dragged must not
+take a core from the frames."""
 
 
 class Broadcast:
@@ -136,7 +141,9 @@ class Broadcast:
             self._wanted.clear()
             version = self._wanted_version
             if version is not None:
+                started_s = time.monotonic()
                 await self._load_avatar(version)
+                await asyncio.sleep(AVATAR_REST * (time.monotonic() - started_s))
 
     async def _load_avatar(self, version: int) -> None:
         try:
