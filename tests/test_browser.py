@@ -208,28 +208,40 @@ async def test_the_avatar_moves_on_while_a_new_identity_is_on_its_way():
         await until(has_figure, "the new avatar on the stage")
 
 
-async def test_a_new_skin_arrives_while_the_avatar_moves():
-    """The person's own texture comes seconds after the first picture."""
+async def test_a_new_body_and_skin_take_the_place_of_the_old_ones():
+    """The person's own shape and texture come seconds after the first picture."""
     puppet = Puppet()
+    smaller = synthetic_avatar()
     blue = replace(
-        synthetic_avatar(), identity_version=4, texture=np.full((8, 8, 3), (30, 60, 200), np.uint8)
+        smaller,
+        identity_version=4,
+        rest_vertices_m=np.float32(0.6) * smaller.rest_vertices_m,
+        texture=np.full((8, 8, 3), (30, 60, 200), np.uint8),
     )
     async with served(puppet) as (_, url), open_page() as page:
         await page.goto(f"{url}/?watch")
 
-        async def is_skin() -> bool:
-            return bool(figure(await picture_of(page)).mean() > 0.05)
+        async def skin() -> float:
+            return float(figure(await picture_of(page)).mean())
+
+        async def blueness() -> float:
+            middle = (await picture_of(page))[40:260, 40:280]
+            return float((middle[..., 2] > middle[..., 0] + 60).mean())
+
+        async def is_there() -> bool:
+            return await skin() > 0.05
 
         async def is_blue() -> bool:
-            middle = (await picture_of(page))[40:260, 40:280]
-            return bool((middle[..., 2] > middle[..., 0] + 60).mean() > 0.05)
+            return await blueness() > 0.02
 
-        await until(is_skin, "an avatar on the stage")
+        await until(is_there, "an avatar on the stage")
+        before = await skin()
         assert not await is_blue()
         puppet.feed.publish_avatar(4, lambda: write_glb(blue))
         puppet.state = replace(puppet.state, identity_version=4)
         await until(is_blue, "the new skin")
-        assert not await is_skin()
+        assert await skin() < 0.01
+        assert await blueness() < 0.6 * before, "the new body is smaller"
 
 
 async def slide(page, name: str, value: float) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import AvatarError
@@ -80,6 +80,7 @@ def test_a_poorly_seen_person_settles_too() -> None:
     assert not settling.takes(0.99)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.0, 1.0), max_size=200))
 def test_whatever_comes_an_estimate_is_taken_few_times_and_ever_surer(levels: list[float]) -> None:
     settling = Settling()
@@ -242,6 +243,7 @@ def test_an_impossible_edit_is_one_sentence(name: str, value: float) -> None:
         IdentityEdit(**{name: value})
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 90.0))
 def test_years_and_age_are_inverse(years: float) -> None:
     assert years_of(age_for(years)) == pytest.approx(years, abs=1e-6)
