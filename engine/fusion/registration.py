@@ -246,11 +246,16 @@ class _Pairs:
         # A sphere on a sphere may turn freely: damped, the least turn is taken.
         hessian += DAMPING * np.eye(len(hessian))
         step = np.linalg.solve(hessian, -jacobian.T @ (share * residual))
-        rotation = quaternions.to_matrix(quaternions.from_rotation_vector(step[:3]))
+        rotation = _rotation(step[:3])
         scale = float(np.exp(step[6])) if scaled else 1.0
         translation = centre + size * step[3:6] - scale * rotation @ centre
         left = size * float(np.sqrt(share @ residual**2))
         return Similarity(scale, rotation, translation), left
+
+
+def _rotation(vector: F64) -> F64:
+    """(3, 3) of a rotation vector (3,), rad."""
+    return np.asarray(quaternions.to_matrix(quaternions.from_rotation_vector(vector)), np.float64)
 
 
 def _after(second: Similarity, first: Similarity) -> Similarity:
