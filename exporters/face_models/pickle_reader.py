@@ -27,10 +27,12 @@ KNOWN_NAMES = frozenset(
         "numpy.ndarray", "numpy.dtype",
         "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
         "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+        "numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer",
         "scipy.sparse.csc.csc_matrix", "scipy.sparse._csc.csc_matrix",
         "chumpy.ch.Ch", "chumpy.Ch",
         "copy_reg._reconstructor", "copyreg._reconstructor",
         "__builtin__.object", "builtins.object", "__builtin__.set", "builtins.set",
+        "__builtin__.bytes", "builtins.bytes",
         "collections.OrderedDict", "_codecs.encode",
     }
 )  # fmt: skip
@@ -192,6 +194,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
+    "EMPTY_SET": list,  # whose items might be anything, hashable or not
     "MARK": _Mark,
 }
 _OPERATIONS: dict[str, Callable[[_Machine, Any], Any]] = {
@@ -203,6 +206,7 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "DICT": lambda m, _: m.stack.append(_pairs(m.pop_to_mark())),
     "APPEND": lambda m, _: m.append_all(m.pop(1)),
     "APPENDS": lambda m, _: m.append_all(m.pop_to_mark()),
+    "ADDITEMS": lambda m, _: m.append_all(m.pop_to_mark()),
     "SETITEM": lambda m, _: m.set_all(m.pop(2)),
     "SETITEMS": lambda m, _: m.set_all(m.pop_to_mark()),
     "PUT": lambda m, index: m.put(index),

@@ -43,6 +43,9 @@ def as_array(value: Any) -> Array:
     if kind == "scalar":
         dtype, content = value.arguments
         return np.frombuffer(_bytes(content), _dtype(dtype)).reshape(())
+    if kind == "_frombuffer":
+        content, dtype, shape, order = value.arguments
+        return _plain((shape, dtype, order == "F", content))
     raise ValueError(f"expected an array, found {kind}")
 
 
@@ -77,6 +80,8 @@ def _dtype(value: Any) -> np.dtype[Any]:
 def _bytes(value: Any) -> bytes:
     if isinstance(value, Recorded) and value.what == "_codecs.encode":
         value = value.arguments[0]  # Python 3's bytes in the protocols that only had text
+    if isinstance(value, Recorded) and value.what.endswith(".bytes") and not value.arguments:
+        return b""
     if isinstance(value, str):
         return value.encode("latin-1")
     if not isinstance(value, bytes | bytearray):
