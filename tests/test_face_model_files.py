@@ -290,7 +290,7 @@ def facescape(tmp_path: Path) -> Path:
 def test_a_bilinear_core_becomes_identity_at_neutral_and_expressions_at_the_mean(
     facescape: Path,
 ) -> None:
-    truth, model = facescape_arrays(), read_facescape(facescape)
+    truth, (model, _) = facescape_arrays(), read_facescape(facescape)
     core, mean = truth["shape_bm_core"], truth["id_mean"]
     neutral = np.eye(52)[0]
     np.testing.assert_allclose(
@@ -313,7 +313,7 @@ def test_facescape_has_every_action_but_the_tongue() -> None:
 
 
 def test_facescapes_colours_are_red_first_and_its_back_is_the_mean_skin(facescape: Path) -> None:
-    truth, model = facescape_arrays(), read_facescape(facescape)
+    truth, (model, _) = facescape_arrays(), read_facescape(facescape)
     assert model.albedo is not None and model.correctives == ((MOUTH_CLOSE, JAW_OPEN),)
     colours = model.albedo.colours(np.array([0.0, 1.0], np.float32))
     row = 3
