@@ -3,11 +3,13 @@
 Sumner and Popovic, *Deformation transfer for triangle meshes* (2004), in its gradient-domain form
 (Botsch, Sumner, Pauly, Gross 2006): each triangle of the target should deform as its counterpart
 on the source does, and the vertices that come closest to that in least squares solve one sparse
-Poisson system. A few wrong counterparts, as where lips touch, are outvoted by their neighbours.
+Poisson system. Where lips touch, some counterparts are on the wrong lip: a vertex that its
+triangles contradict loses its say (reweighted least squares with Geman and McClure's weights).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,16 @@ from engine.fusion.closest_point import SurfaceTree
 from engine.fusion.registration import vertex_areas
 from engine.types import F64, I32
 
-HOLD = 0.02
+HOLD = 0.01
 """Weight of a vertex' interpolated offset beside its triangles' gradients: gradients alone leave
 the whole surface free to slide."""
 ALIKE = 0.3
 """Cosine of normals below which a counterpart lies on another fold of the skin,"""
-MISLED = 1e-3
-"""and then has this weight."""
+MISLED = 0.1
+"""and the triangle is asked, with this weight, to go along with its neighbours."""
+ROUNDS = 6
+OUTLIER = 4.0
+"""Residuals this many times the median are outliers rather than noise."""
 
 
 def transfer(source: SurfaceTree, offsets: F64, target: F64, faces: I32) -> F64:
@@ -37,27 +42,60 @@ def transfer(source: SurfaceTree, offsets: F64, target: F64, faces: I32) -> F64:
     Returns:
         (K, W, 3), zero for vertices that no face uses.
     """
-    from scipy.sparse.linalg import splu
-
     used, inverse = np.unique(faces, return_inverse=True)
     rows: I32 = inverse.reshape(-1, 3).astype(np.int32)
     skin = SurfaceTree(target[used], rows)
-    partner = source.closest(skin.vertices[rows].mean(axis=1))
-    alike = (skin.face_normals() * source.face_normals()[partner.triangles]).sum(axis=1) > ALIKE
-    weights = np.repeat(_areas(skin) * np.where(alike, 1.0, MISLED), 3)
-    gradient = _sparse_gradient(skin)
-    hold = HOLD * vertex_areas(skin.vertices, rows) / _mean_edge(skin) ** 2
-    weighted = gradient.T.multiply(weights).tocsr()
-    system = splu((weighted @ gradient + _diagonal(hold)).tocsc())
-    place = source.closest(skin.vertices)
-    hats = _hat_gradients(source)[partner.triangles]
-    corners = source.faces[partner.triangles]
+    asked = _Asked.of(source, offsets, skin)
+    say = np.ones(len(used))
+    for _ in range(ROUNDS):
+        moved = _solve(skin, asked, say)
+        say = _say(moved - asked.offsets)
     carried = np.zeros((len(offsets), len(target), 3))
-    for expression, moved in zip(offsets, carried, strict=True):
-        wanted = np.einsum("gcd,gce->gde", hats, expression[corners]).reshape(-1, 3)
-        held = place.interpolate(source.faces, expression)
-        moved[used] = system.solve(weighted @ wanted + hold[:, None] * held)
+    carried[:, used] = moved.reshape(len(used), -1, 3).transpose(1, 0, 2)
     return carried
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the counterparts ask of the target's skin, expressions side by side in columns."""
+
+    gradients: F64
+    """(3G, 3K) of each triangle's offsets along the surface."""
+    offsets: F64
+    """(U, 3K) of each vertex."""
+    trust: F64
+    """(G,) less where a triangle's counterpart faces another way."""
+
+    @staticmethod
+    def of(source: SurfaceTree, offsets: F64, skin: SurfaceTree) -> _Asked:
+        columns = offsets.transpose(1, 0, 2).reshape(offsets.shape[1], -1)
+        partner = source.closest(skin.vertices[skin.faces].mean(axis=1))
+        alike = (skin.face_normals() * source.face_normals()[partner.triangles]).sum(axis=1)
+        hats = _hat_gradients(source)[partner.triangles]
+        corners = columns[source.faces[partner.triangles]]
+        gradients = np.einsum("gcd,gce->gde", hats, corners) * (alike > ALIKE)[:, None, None]
+        places = source.closest(skin.vertices).interpolate(source.faces, columns)
+        gradients = gradients.reshape(-1, columns.shape[1])
+        return _Asked(gradients, places, np.where(alike > ALIKE, 1.0, MISLED))
+
+
+def _solve(skin: SurfaceTree, asked: _Asked, say: F64) -> F64:
+    """(U, 3K) minimiser of the weighted squared differences to what is asked."""
+    from scipy.sparse import diags
+    from scipy.sparse.linalg import splu
+
+    gradient = _gradient(skin)
+    weighted = gradient.T.multiply(np.repeat(_areas(skin) * asked.trust, 3)).tocsr()
+    hold = HOLD * vertex_areas(skin.vertices, skin.faces) * say / _mean_edge(skin) ** 2
+    system = splu((weighted @ gradient + diags(hold)).tocsc())
+    return np.asarray(system.solve(weighted @ asked.gradients + hold[:, None] * asked.offsets))
+
+
+def _say(residuals: F64) -> F64:
+    """(N,) weights of N rows of residuals: one where they are usual, little where they are not."""
+    squared = (residuals**2).sum(axis=1)
+    scale = OUTLIER**2 * max(float(np.median(squared)), 1e-30)
+    return np.asarray(1.0 / (1.0 + squared / scale) ** 2)
 
 
 def _hat_gradients(mesh: SurfaceTree) -> F64:
@@ -69,22 +107,16 @@ def _hat_gradients(mesh: SurfaceTree) -> F64:
     return np.stack([np.cross(normals, edge) / squared for edge in opposite], axis=1)
 
 
-def _sparse_gradient(mesh: SurfaceTree) -> Any:
-    """(3F, V): takes a value at each vertex to its gradient in each triangle."""
+def _gradient(mesh: SurfaceTree) -> Any:
+    """Sparse (3F, V): takes a value at each vertex to its gradient in each triangle."""
     from scipy.sparse import csr_matrix
 
-    hats = _hat_gradients(mesh)
     count = len(mesh.faces)
-    rows = np.broadcast_to(3 * np.arange(count)[:, None, None] + np.arange(3), (count, 3, 3))
-    columns = np.broadcast_to(mesh.faces[:, :, None], (count, 3, 3))
-    entries = (hats.ravel(), (rows.ravel(), columns.ravel()))
+    shape = (count, 3, 3)  # triangle, corner, axis
+    rows = np.broadcast_to(3 * np.arange(count)[:, None, None] + np.arange(3), shape)
+    columns = np.broadcast_to(mesh.faces[:, :, None], shape)
+    entries = (_hat_gradients(mesh).ravel(), (rows.ravel(), columns.ravel()))
     return csr_matrix(entries, shape=(3 * count, len(mesh.vertices)))
-
-
-def _diagonal(values: F64) -> Any:
-    from scipy.sparse import diags
-
-    return diags(values)
 
 
 def _areas(mesh: SurfaceTree) -> F64:
