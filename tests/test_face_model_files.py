@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_heads import facescape_arrays, flame_arrays, write_flame_pickle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,6 @@ from exporters.face_models.flame import JAW, LEFT_EYE, read_flame
 from exporters.face_models.metric_scale import metres_per_unit
 from exporters.face_models.pickle_reader import read_pickle
 from exporters.face_models.pickled_arrays import as_array
-from tests.fake_heads import facescape_arrays, flame_arrays, write_flame_pickle
 
 # FLAME
 

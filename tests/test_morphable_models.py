@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_heads import small_model, write_ict_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from engine.avatar.surface_points import SurfacePoints
 from engine.errors import ModelFileError
 from engine.types import ARKIT_NAMES
 from exporters.face_models.ict import read_ict
-from tests.fake_heads import small_model, write_ict_folder
 
 COMPACT = Path(__file__).parents[2] / "shared/data/ict_facekit/ict_light_compact.npz"
 needs_ict = pytest.mark.skipif(

@@ -3,8 +3,8 @@
 Sumner and Popovic, *Deformation transfer for triangle meshes* (2004), in its gradient-domain form
 (Botsch, Sumner, Pauly, Gross 2006): each triangle of the target should deform as its counterpart
 on the source does, and the vertices that come closest to that in least squares solve one sparse
-Poisson system. Where lips touch, some counterparts are on the wrong lip: a vertex that its
-triangles contradict loses its say (reweighted least squares with Geman and McClure's weights).
+Poisson system. Where lips touch, some counterparts are on the wrong lip; their neighbours outvote
+them, because how a triangle deforms counts far more than where its corners go.
 """
 
 from __future__ import annotations
@@ -18,16 +18,13 @@ from engine.fusion.closest_point import SurfaceTree
 from engine.fusion.registration import vertex_areas
 from engine.types import F64, I32
 
-HOLD = 0.01
+HOLD = 0.003
 """Weight of a vertex' interpolated offset beside its triangles' gradients: gradients alone leave
 the whole surface free to slide."""
 ALIKE = 0.3
 """Cosine of normals below which a counterpart lies on another fold of the skin,"""
 MISLED = 0.1
 """and the triangle is asked, with this weight, to go along with its neighbours."""
-ROUNDS = 6
-OUTLIER = 4.0
-"""Residuals this many times the median are outliers rather than noise."""
 
 
 def transfer(source: SurfaceTree, offsets: F64, target: F64, faces: I32) -> F64:
@@ -45,11 +42,7 @@ def transfer(source: SurfaceTree, offsets: F64, target: F64, faces: I32) -> F64:
     used, inverse = np.unique(faces, return_inverse=True)
     rows: I32 = inverse.reshape(-1, 3).astype(np.int32)
     skin = SurfaceTree(target[used], rows)
-    asked = _Asked.of(source, offsets, skin)
-    say = np.ones(len(used))
-    for _ in range(ROUNDS):
-        moved = _solve(skin, asked, say)
-        say = _say(moved - asked.offsets)
+    moved = _solve(skin, _Asked.of(source, offsets, skin))
     carried = np.zeros((len(offsets), len(target), 3))
     carried[:, used] = moved.reshape(len(used), -1, 3).transpose(1, 0, 2)
     return carried
@@ -79,23 +72,16 @@ class _Asked:
         return _Asked(gradients, places, np.where(alike > ALIKE, 1.0, MISLED))
 
 
-def _solve(skin: SurfaceTree, asked: _Asked, say: F64) -> F64:
+def _solve(skin: SurfaceTree, asked: _Asked) -> F64:
     """(U, 3K) minimiser of the weighted squared differences to what is asked."""
     from scipy.sparse import diags
     from scipy.sparse.linalg import splu
 
     gradient = _gradient(skin)
     weighted = gradient.T.multiply(np.repeat(_areas(skin) * asked.trust, 3)).tocsr()
-    hold = HOLD * vertex_areas(skin.vertices, skin.faces) * say / _mean_edge(skin) ** 2
+    hold = HOLD * vertex_areas(skin.vertices, skin.faces) / _mean_edge(skin) ** 2
     system = splu((weighted @ gradient + diags(hold)).tocsc())
     return np.asarray(system.solve(weighted @ asked.gradients + hold[:, None] * asked.offsets))
-
-
-def _say(residuals: F64) -> F64:
-    """(N,) weights of N rows of residuals: one where they are usual, little where they are not."""
-    squared = (residuals**2).sum(axis=1)
-    scale = OUTLIER**2 * max(float(np.median(squared)), 1e-30)
-    return np.asarray(1.0 / (1.0 + squared / scale) ** 2)
 
 
 def _hat_gradients(mesh: SurfaceTree) -> F64:
