@@ -386,11 +386,14 @@ def convert_flame_command(
             "landmarks and actions on more exactly than the shape alone."
         ),
     ] = None,
+    texture: Annotated[
+        Path | None, typer.Option(help="FLAME_texture.npz: albedo and texture coordinates.")
+    ] = None,
 ) -> None:
     """FLAME: 300 identity modes, actions from Anny, jaw and eyes from its own joints."""
     from exporters.face_models.convert import convert_flame
 
-    write_head(partial(convert_flame, file, landmarks), out)
+    write_head(partial(convert_flame, file, landmarks, texture), out)
 
 
 @convert.command("facescape")

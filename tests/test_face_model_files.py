@@ -14,11 +14,14 @@ from fake_heads import facescape_arrays, flame_arrays, write_flame_pickle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.avatar.morphable_file import load_morphable_model, save_morphable_model
 from engine.avatar.morphable_model import JAW_OPEN, MOUTH_CLOSE, Part
 from engine.errors import ModelFileError
 from engine.types import ARKIT_NAMES
+from exporters.face_models import pickle_reader
 from exporters.face_models.facescape import ACTION_ORDER, read_facescape
 from exporters.face_models.flame import JAW, LEFT_EYE, read_flame
+from exporters.face_models.flame_texture import give_texture
 from exporters.face_models.metric_scale import metres_per_unit
 from exporters.face_models.pickle_reader import read_pickle
 from exporters.face_models.pickled_arrays import as_array
@@ -96,6 +99,54 @@ def test_what_is_wrong_in_flames_file_is_named(tmp_path: Path, name: str, suffix
     write({key: value for key, value in flame_arrays().items() if key != name})
     with pytest.raises(ModelFileError, match=f"there is no {name}"):
         read_flame(path)
+
+
+def texture_arrays(faces: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(4)
+    return {
+        "mean": rng.uniform(0, 255, (9, 9, 3)),
+        "tex_dir": rng.normal(0, 9, (9, 9, 3, 60)).astype(np.float32),
+        "vt": rng.random((20, 2)),
+        "ft": rng.integers(0, 20, (faces, 3)),
+    }
+
+
+def test_flames_texture_space_is_red_first_and_the_right_way_up(tmp_path: Path) -> None:
+    np.savez(tmp_path / "flame.npz", **flame_arrays())
+    model, _ = read_flame(tmp_path / "flame.npz")
+    truth = texture_arrays(len(model.faces))
+    np.savez(tmp_path / "texture.npz", **truth)
+    textured = give_texture(model, tmp_path / "texture.npz")
+    assert textured.albedo is not None and len(textured.albedo.basis) == 50
+    tau = np.zeros(3, np.float32)
+    tau[2] = -1.5
+    expected = (truth["mean"] - 1.5 * truth["tex_dir"][..., 2])[..., ::-1] / 255
+    found = textured.albedo.colours(tau)
+    np.testing.assert_allclose(found, np.clip(expected, 0, 1), atol=1e-4)
+    np.testing.assert_allclose(textured.uvs, truth["vt"] * [1, -1] + [0, 1], atol=1e-6)
+    save_morphable_model(textured, tmp_path / "head.npz")
+    again = load_morphable_model(tmp_path / "head.npz")
+    np.testing.assert_array_equal(again.albedo.colours(tau), found)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("mean", np.zeros((9, 9)), "mean has shape"),
+        ("tex_dir", np.zeros((9, 8, 3, 2)), r"tex_dir has shape .* expected \(9, 9, 3\) by modes"),
+        ("vt", np.full((20, 2), np.nan), "not finite"),
+        ("ft", np.zeros((5, 3), int), "vt and ft have shapes"),
+        ("ft", np.full((198, 3), 20), r"ft points outside of 0\.\.19"),
+    ],
+)
+def test_what_is_wrong_in_flames_texture_is_named(
+    tmp_path: Path, name: str, wrong: np.ndarray, message: str
+) -> None:
+    np.savez(tmp_path / "flame.npz", **flame_arrays())
+    model, _ = read_flame(tmp_path / "flame.npz")
+    np.savez(tmp_path / "texture.npz", **{**texture_arrays(len(model.faces)), name: wrong})
+    with pytest.raises(ModelFileError, match=message):
+        give_texture(model, tmp_path / "texture.npz")
 
 
 # Pickles
@@ -199,13 +250,16 @@ def test_a_huge_sparse_matrix_is_refused_before_it_is_written_out(tmp_path: Path
 @pytest.mark.parametrize(
     "content",
     [
-        b"(" * 1_000_002 + b".",
-        b"]" * 300_000 + b"a" * 299_999 + b".",
+        b"(" * 100_002 + b".",
+        b"]" * 40_000 + b"a" * 39_999 + b".",
         b"\x80\x02}q\x00(h\x00h\x00u.",
     ],
     ids=["marks", "deep lists", "a dictionary as its own key"],
 )
-def test_depth_and_length_are_bounded(tmp_path: Path, content: bytes) -> None:
+def test_depth_and_length_are_bounded(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickle_reader, "MAX_STEPS", 100_000)
     path = tmp_path / "model.pkl"
     path.write_bytes(content)
     with pytest.raises(ModelFileError):
@@ -229,12 +283,12 @@ def test_a_damaged_pickle_is_an_error_of_ours_or_still_numbers(
 numbers = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 
-@given(content=st.dictionaries(st.text(), numbers), protocol=st.integers(0, 5))
-@settings(deadline=None)
+@given(content=st.dictionaries(st.text(), numbers, max_size=3), protocol=st.integers(0, 5))
+@settings(deadline=None, max_examples=40)
 def test_plain_values_are_read_as_pickle_reads_them(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], protocol: int
 ) -> None:

@@ -21,6 +21,7 @@ from exporters.face_models.facescape import read_facescape
 from exporters.face_models.flame import read_flame
 from exporters.face_models.flame_actions import give_actions
 from exporters.face_models.flame_landmarks import read_known_points
+from exporters.face_models.flame_texture import give_texture
 from exporters.face_models.ict import read_ict
 
 
@@ -44,18 +45,23 @@ def convert_facescape(source: Path, body: BodyModel) -> MorphableModel:
     return _with_landmarks(model, known_points.of_68(model, landmarks), body)
 
 
-def convert_flame(source: Path, landmarks: Path | None, body: BodyModel) -> MorphableModel:
+def convert_flame(
+    source: Path, landmarks: Path | None, texture: Path | None, body: BodyModel
+) -> MorphableModel:
     """FLAME with landmarks and actions.
 
     Args:
         source: its ``.pkl`` or ``.npz``.
         landmarks: a landmark embedding of its makers; without one Anny is laid on by shape alone.
+        texture: its texture space; without one there is no albedo.
         body: the baked Anny.
 
     Raises:
         ModelFileError: one of the files is not what it should be.
     """
     model, rig = read_flame(source)
+    if texture is not None:
+        model = give_texture(model, texture)
     anny = anny_head(body).model
     known = known_points.of_shape(model)
     if landmarks is not None:
