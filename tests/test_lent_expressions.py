@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_heads import grid_mesh
+from fake_heads import flame_arrays, grid_mesh
 
+import sars
 from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.avatar.anny_head import AnnyHead, anny_head
 from engine.avatar.morphable_file import load_morphable_model, save_morphable_model
@@ -18,7 +20,9 @@ from engine.face.landmark_embedding import default_embedding
 from engine.fusion.closest_point import SurfaceTree
 from engine.types import ARKIT_NAMES, F64, Phenotypes
 from exporters.face_models import ict_layout, known_points
+from exporters.face_models.convert import convert_flame, run_conversion
 from exporters.face_models.correspondence import LaidOnto, embed_landmarks, lay_onto
+from exporters.face_models.facescape import ACTION_ORDER
 from exporters.face_models.flame import FlameRig
 from exporters.face_models.flame_actions import give_actions
 from exporters.face_models.flame_landmarks import read_known_points
@@ -307,3 +311,105 @@ def test_flames_landmark_files_name_places_of_the_face(
     np.savez(path, **{**static, "lmk_b_coords": weights[:, :2]}, landmark_indices=numbers)
     with pytest.raises(ModelFileError, match=r"expected \(51,\) and \(51, 3\)"):
         read_known_points(path, flame)
+
+
+# The commands
+
+
+def write_head_as_facescape(model: MorphableModel, path: Path) -> None:
+    """A head as FaceScape would give it out: millimetres, a bilinear core, counted from one."""
+    offsets = [model.expression.mode(ARKIT_NAMES.index(name)) for name in ACTION_ORDER]
+    poses = model.mean_m + np.stack([np.zeros_like(model.mean_m), *offsets])
+    core = np.zeros((poses[0].size, 52, 3), np.float32)
+    core[:, :, 0] = 1000 * poses.reshape(52, -1).T
+    core[:, :, 1:] = 1000 * np.stack([model.identity.mode(k).ravel() for k in (0, 1)], 1)[:, None]
+    landmarks = np.zeros(68, np.int64)
+    for theirs, ours in known_points.MEDIAPIPE_OF_68.items():
+        corner = model.landmarks.barycentric[ours].argmax()
+        landmarks[theirs] = model.landmarks.triangles[ours, corner]
+    np.savez(
+        path,
+        shape_bm_core=core,
+        id_mean=np.array([1.0, 0, 0]),
+        id_var=np.array([0.0, 1.0, 4.0]),
+        fv_indices=model.faces + 1,
+        ft_indices=model.face_uvs + 1,
+        texcoords=model.uvs,
+        lm_list_v16=landmarks,
+    )
+
+
+@pytest.fixture
+def invoke(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Calls ``sars`` in this process; gives its exit status and what it says."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["sars", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            sars.main()
+        return int(ended.value.code or 0), "".join(capsys.readouterr())
+
+    return call
+
+
+@pytest.mark.slow
+def test_sars_convert_facescape(invoke, head: AnnyHead, tmp_path: Path) -> None:
+    out = tmp_path / "heads" / "facescape.npz"
+    write_head_as_facescape(head.model, tmp_path / "facescape.npz")
+    status, said = invoke("convert", "facescape", tmp_path / "facescape.npz", out)
+    assert status == 0, said
+    assert "FaceScape, 4570 vertices, 3 identity modes, 51 actions" in said
+    model = load_morphable_model(out)
+    np.testing.assert_allclose(model.mean_m, head.model.mean_m, atol=1e-6)
+    beta = one_hot("mouthSmileLeft", "jawOpen")
+    np.testing.assert_allclose(model.express(beta), head.model.express(beta), atol=1e-5)
+    found, truth = (m.landmarks.on(m.mean_m) for m in (model, head.model))
+    assert np.median(np.linalg.norm(found - truth, axis=1)) < 0.001
+    # This file does not tell eyeballs from skin: irises are on whatever is there.
+    assert np.linalg.norm(found - truth, axis=1)[468:].max() < 0.004
+
+
+@pytest.mark.slow
+def test_sars_convert_ict(invoke, model_cache, shared_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ict.npz"
+    source = shared_data / "ict_facekit" / "ict_light_compact.npz"
+    status, said = invoke("convert", "ict", source, out)
+    assert status == 0, said
+    assert "100 identity modes, 51 actions; MIT" in said
+    model = load_morphable_model(out)
+    np.testing.assert_array_equal(model.identity.steps, read_ict(source).identity.steps)
+    assert model.landmarks.placed.all()
+
+
+@pytest.mark.parametrize("kind", ["ict", "flame", "facescape"])
+def test_a_file_that_is_not_there_is_one_sentence(
+    invoke, model_cache, tmp_path: Path, kind: str
+) -> None:
+    out = tmp_path / "out.npz"
+    status, said = invoke("convert", kind, tmp_path / "nothing", out)
+    assert status == 1 and said.count("\n") == 1
+    assert said.startswith("sars: ") and "does not exist" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "message"),
+    [
+        ("v_template", 0.0, "found one of 0 m"),
+        ("v_template", 1e30, "expected a head between"),
+        ("weights", 0.0, "at least three known places"),
+        ("f", 0, "expected a head between|at least three known places"),
+    ],
+)
+def test_arrays_of_the_right_shapes_that_are_no_head_end_in_a_sentence(
+    body: BodyModel, tmp_path: Path, name: str, factor: float, message: str
+) -> None:
+    arrays = flame_arrays()
+    np.savez(tmp_path / "flame.npz", **{**arrays, name: arrays[name] * factor})
+    with pytest.raises(ModelFileError, match=message):
+        run_conversion(
+            lambda: convert_flame(tmp_path / "flame.npz", None, None, body), tmp_path / "out.npz"
+        )
+    assert not (tmp_path / "out.npz").exists()

@@ -254,6 +254,7 @@ def test_an_expression_cannot_name_a_file_elsewhere(
         read_ict(folder)
 
 
+@pytest.mark.slow
 def test_icts_polygons_may_not_point_outside(
     ict_folder: tuple[Path, dict[str, np.ndarray]], tmp_path: Path
 ) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from engine.avatar.anny import BodyModel
 from engine.avatar.anny_head import anny_head
 from engine.avatar.morphable_file import save_morphable_model
 from engine.avatar.morphable_model import MorphableModel
-from engine.errors import SetupError
+from engine.errors import ModelFileError, SetupError
 from exporters.face_models import ict_layout, known_points
 from exporters.face_models.correspondence import embed_landmarks, lay_onto
 from exporters.face_models.facescape import read_facescape
@@ -83,7 +85,7 @@ def run_conversion(convert: Callable[[], MorphableModel], out: Path) -> Morphabl
 
     Raises:
         SetupError: scipy, of the set-up extra, is not installed.
-        ModelFileError: as the conversion.
+        ModelFileError: as the conversion, or what was read is no head.
     """
     try:
         model = convert()
@@ -91,6 +93,10 @@ def run_conversion(convert: Callable[[], MorphableModel], out: Path) -> Morphabl
         raise SetupError(
             f"the conversion needs {error.name}, which is not installed; "
             "run `pip install 'sars-engine[setup]'`"
+        ) from error
+    except np.linalg.LinAlgError as error:
+        raise ModelFileError(
+            f"the head has no shape that Anny's could be laid on ({error}); fetch its file again"
         ) from error
     save_morphable_model(model, out)
     return model

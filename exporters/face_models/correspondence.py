@@ -25,6 +25,10 @@ GUIDES = (10, 234, 454)
 """Outline landmarks (forehead, cheeks) that help where the makers marked few places."""
 FEWEST = 6
 IRISES = range(468, 478)
+SKIN = (Part.FACE, Part.HEAD)
+EYES = (Part.EYE_LEFT, Part.EYE_RIGHT)
+SIZES_M = (0.1, 1.5)
+"""A face without its scalp, and a bust with its shoulders."""
 FURTHEST_M = 0.012
 """A landmark whose counterpart is further than this from the warped head has no place there."""
 
@@ -52,8 +56,10 @@ def lay_onto(anny: MorphableModel, other: MorphableModel, known: KnownPoints) ->
         known: at least three places on it.
 
     Raises:
-        ModelFileError: too few of the known points are landmarks that Anny has.
+        ModelFileError: the other is no head in metres, or too few of the known points are
+            landmarks that Anny has.
     """
+    _check_size(other)
     landmarks = _landmarks(anny)
     numbers = [number for number in known if np.isfinite(landmarks[number]).all()]
     if len(numbers) < 3:
@@ -63,36 +69,43 @@ def lay_onto(anny: MorphableModel, other: MorphableModel, known: KnownPoints) ->
     source = landmarks[numbers]
     target = np.array([known[number] for number in numbers])
     start = procrustes(source, target, np.ones(len(numbers)))
-    skin = SurfaceTree(other.mean_m, other.faces_of(Part.FACE, Part.HEAD))
-    own_skin = SurfaceTree(anny.mean_m, anny.faces_of(Part.FACE, Part.HEAD))
+    skin = SurfaceTree(other.mean_m, other.faces_of(*SKIN))
+    own_skin = SurfaceTree(anny.mean_m, anny.faces_of(*SKIN))
     if len(numbers) < FEWEST:
         start = register(own_skin, skin, scaled=True, start=start).similarity
         source = np.concatenate([source, landmarks[list(GUIDES)]])
         guided = skin.closest(apply(start, landmarks[list(GUIDES)])).points
         target = np.concatenate([target, guided])
-    template = SurfaceTree(anny.mean_m, own_skin.faces)
-    return LaidOnto(warp(template, skin, LandmarkPairs(source, target)), start)
+    return LaidOnto(warp(own_skin, skin, LandmarkPairs(source, target)), start)
 
 
 def embed_landmarks(anny: MorphableModel, other: MorphableModel, laid: LaidOnto) -> SurfacePoints:
-    """The 478 landmarks on the other head: irises on its eyeballs, the others on its skin."""
+    """The 478 landmarks on the other head: irises on its eyeballs, the others on its skin.
+
+    A scan's eyes are part of its skin, and so are its irises.
+    """
     points = _landmarks(anny, laid.vertices)
     triangles = np.full((len(points), 3), NOWHERE, np.int32)
     barycentric = np.full((len(points), 3), np.nan, np.float32)
     on_eyes = np.isin(np.arange(len(points)), IRISES)
-    for rows, parts in (
-        (~on_eyes, (Part.FACE, Part.HEAD)),
-        (on_eyes, (Part.EYE_LEFT, Part.EYE_RIGHT)),
-    ):
-        faces = other.faces_of(*parts)
+    skin, eyes = (other.faces_of(*parts) for parts in (SKIN, EYES))
+    for rows, faces in ((~on_eyes, skin), (on_eyes, eyes if len(eyes) else skin)):
         wanted = np.flatnonzero(rows & np.isfinite(points).all(axis=1))
-        if not len(faces):
-            continue
         found = SurfaceTree(other.mean_m, faces).closest(points[wanted])
         near = np.linalg.norm(found.points - points[wanted], axis=1) < FURTHEST_M
         triangles[wanted[near]] = faces[found.triangles[near]]
         barycentric[wanted[near]] = found.barycentric[near]
     return SurfacePoints(triangles, barycentric)
+
+
+def _check_size(model: MorphableModel) -> None:
+    skin = model.mean_m[np.unique(model.faces_of(*SKIN))]
+    size = float(np.ptp(skin, axis=0).max()) if len(skin) else 0.0
+    if not SIZES_M[0] < size < SIZES_M[1]:
+        raise ModelFileError(
+            f"{model.name}: expected a head between {SIZES_M[0]} and {SIZES_M[1]} m large, found "
+            f"one of {size:.3g} m; is it the model's own file, in its own unit?"
+        )
 
 
 def _landmarks(anny: MorphableModel, vertices: F64 | None = None) -> F64:

@@ -37,7 +37,7 @@ def of_68(model: MorphableModel, vertices: NDArray[np.integer]) -> KnownPoints:
 
 
 def of_shape(model: MorphableModel) -> KnownPoints:
-    """Three points that a head's shape gives away: the nose's tip and the front of either eye."""
+    """Up to three points that a head's shape gives away: the nose's tip and the front of either eye."""
     places = {
         NOSE_TIP: model.faces_of(Part.FACE),
         LEFT_IRIS: model.faces_of(Part.EYE_LEFT),
@@ -45,6 +45,7 @@ def of_shape(model: MorphableModel) -> KnownPoints:
     }
     found = {}
     for landmark, faces in places.items():
-        points = model.mean_m[np.unique(faces)]
-        found[landmark] = np.asarray(points[points[:, 2].argmax()], np.float64)
+        if len(faces):
+            points = model.mean_m[np.unique(faces)]
+            found[landmark] = np.asarray(points[points[:, 2].argmax()], np.float64)
     return found
