@@ -2,120 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.heads.filming import FRAMES, Person, Studio
-from benchmarks.heads.ict_people import (
-    LANDMARK_VERTICES,
-    LANDMARKS_478,
-    NOSE_TIP,
-    find_ict,
-    load_ict,
-    skin,
-)
-from benchmarks.heads.sitting import Sitting, watch
-from benchmarks.heads.skin_transfer import dress
-from benchmarks.heads.surface_error import Head, HeadError, measure
-from engine.avatar.anny import FILE_NAME, PART_NAMES, BodyModel
-from engine.avatar.morphable_model import MorphableModel
-from engine.face.landmark_embedding import default_embedding
-from engine.fusion.copy_paste import fuse
-from engine.fusion.fusion_map_file import load_fusion_map
-from engine.inference.store import ModelStore
-from engine.perception.face import FaceTracker
-from engine.perception.networks import Networks
-from engine.types import F32, Identity, Phenotypes
+from benchmarks.heads.harness import Estimator, Heads, zero_shape
+from benchmarks.heads.picture import Row, draw_rows
+from benchmarks.heads.surface_error import HeadError
+from engine.avatar.morphable_model import Part
+from viewer.snapshot import save_png
 
-Estimator = Callable[[Sitting], F32]
-"""What is seen of a person to Anny's (V, 3) rest vertices."""
-DEFAULT_IDENTITIES = 6
+DEFAULT_IDENTITIES = 4
 FULL_IDENTITIES = 40
+DRAWN = 4
+"""People in the picture, from the best to the worst."""
+DRAWN_PARTS = ("head", "eye_front.L", "eye_front.R", "eye_back.L", "eye_back.R")
 
 
-class Heads:
-    """The people, the camera before them, and the measure; estimators are the caller's.
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One person's errors."""
 
-    >>> heads = Heads()
-    >>> for person, sitting in heads.sittings(8, cache=folder):
-    ...     error = heads.error(estimate(sitting), person)
+    person: Person
+    seen: int
+    """Frames in which the face was found."""
+    ours: HeadError
+    zero: HeadError
+    mean: HeadError
+    """ICT's own mean."""
+
+
+def eval_heads(
+    identities: int,
+    ict: Path | None = None,
+    picture: Path | None = None,
+    estimator: Callable[[Heads], Estimator] = identity_estimator,
+) -> dict[str, Any]:
+    """Film, reconstruct and measure people 0 to ``identities - 1``.
+
+    Args:
+        identities: how many.
+        ict: where ICT-FaceKit is, if not at a usual place.
+        picture: where to draw some of them, the worst included; None draws nothing.
+        estimator: what reconstructs.
+
+    Returns:
+        The numbers, ready for a table and for JSON.
+
+    Raises:
+        ModelFileError: ICT-FaceKit or a model of ours is missing or damaged.
+        GraphicsError: no OpenGL on this machine.
     """
-
-    def __init__(self, ict: Path | None = None, store: ModelStore | None = None) -> None:
-        """Find the models; pictures are drawn only when they are needed.
-
-        Raises:
-            ModelFileError: ICT-FaceKit or the baked body is missing or damaged.
-        """
-        self.store = store or ModelStore.default()
-        self.ict: MorphableModel = load_ict(find_ict(ict))
-        self.anny = BodyModel.load(self.store.path(FILE_NAME))
-        self._skin = skin(self.ict)
-        parts = self.anny.face_parts == PART_NAMES.index("head")
-        self._anny_skin = self.anny.faces[parts]
-
-    @cached_property
-    def _tracker(self) -> FaceTracker:
-        return FaceTracker(Networks(self.store))
-
-    def studio(self) -> Studio:
-        """A camera for these people; takes some ten seconds."""
-        fusion_map = load_fusion_map(self.store.path(FILE_NAME), self.anny)
-        avatar = fuse(self.anny, fusion_map, Identity())
-        return Studio(self.ict, dress(self.ict, self.anny), avatar)
-
-    def sittings(
-        self, count: int, cache: Path | None = None, first: int = 0
-    ) -> Iterator[tuple[Person, Sitting]]:
-        """``count`` people and what the landmark network sees of each.
-
-        Args:
-            count: how many.
-            cache: a folder to keep the landmarks in; those that it has are not filmed again.
-            first: number of the first person.
-        """
-        studio: Studio | None = None
-        try:
-            for number in range(first, first + count):
-                person = Person.random(self.ict, number)
-                path = None if cache is None else cache / f"sitting-{number}.npz"
-                if path is not None and path.exists():
-                    yield person, Sitting.load(path)
-                    continue
-                studio = studio or self.studio()
-                sitting = watch(studio.film(person), self._tracker)
-                if path is not None:
-                    sitting.save(path)
-                yield person, sitting
-        finally:
-            if studio is not None:
-                studio.close()
-
-    def truth(self, vertices_m: F32) -> Head:
-        """A head of ICT's topology."""
-        return Head.of(vertices_m, self._skin, vertices_m[list(LANDMARK_VERTICES)], NOSE_TIP)
-
-    def ours(self, rest_vertices_m: F32) -> Head:
-        """A head of Anny's topology; vertices beyond Anny's own do not count."""
-        vertices = rest_vertices_m[: len(self.anny.template_m)]
-        landmarks = default_embedding().landmarks_m(vertices)[list(LANDMARKS_478)]
-        return Head.of(vertices, self._anny_skin, landmarks, NOSE_TIP)
-
-    def error(self, rest_vertices_m: F32, person: Person) -> HeadError:
-        """Of a reconstruction in Anny's topology."""
-        return measure(self.ours(rest_vertices_m), self.truth(person.rest_m))
-
-    def mean_error(self, person: Person) -> HeadError:
-        """Of ICT's own mean: what knowing the statistics but not the person gives."""
-        return measure(self.truth(self.ict.mean_m), self.truth(person.rest_m))
+    heads = Heads(ict)
+    estimate, zero = estimator(heads), zero_shape(heads.anny)
+    results = []
+    for person, sitting in heads.sittings(identities):
+        results.append(
+            Result(
+                person,
+                int((sitting.presence > 0.0).sum()),
+                heads.error(estimate(sitting), person),
+                heads.error(zero(sitting), person),
+                heads.mean_error(person),
+            )
+        )
+    if picture is not None:
+        save_png(draw_rows(_rows(heads, results)), picture)
+    return _numbers(results)
 
 
-def zero_shape(anny: BodyModel, phenotypes: Phenotypes | None = None) -> Estimator:
-    """The baseline: the phenotypes' average face, whoever is seen."""
-    vertices = anny.shape(phenotypes or Phenotypes()).vertices_m
-    return lambda _: vertices
+def _numbers(results: Sequence[Result]) -> dict[str, Any]:
+    ours = [result.ours for result in results]
+    worst = max(results, key=lambda result: result.ours.scaled_mm)
+    return {
+        "point_to_plane_mm": _spread([error.scaled_mm for error in ours]),
+        "identities": len(results),
+        "frames": FRAMES,
+        "frames_seen": sum(result.seen for result in results),
+        "baseline_mm": _mean([result.zero.scaled_mm for result in results]),
+        "ict_mean_mm": _mean([result.mean.scaled_mm for result in results]),
+        "worst_mm": round(worst.ours.scaled_mm, 3),
+        "worst_identity": worst.person.number,
+        "at_own_size": {
+            "point_to_plane_mm": _spread([error.rigid_mm for error in ours]),
+            "baseline_mm": _mean([result.zero.rigid_mm for result in results]),
+            "ict_mean_mm": _mean([result.mean.rigid_mm for result in results]),
+        },
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"mean": _mean(values), "std": round(float(np.std(values)), 3)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 3)
+
+
+def _rows(heads: Heads, results: Sequence[Result]) -> list[Row]:
+    """From the best to the worst."""
+    ordered = sorted(results, key=lambda result: result.ours.scaled_mm)
+    chosen = np.unique(np.linspace(0, len(ordered) - 1, DRAWN).astype(int))
+    with heads.studio() as studio:
+        return [_row(heads, ordered[i], studio) for i in chosen]
+
+
+def _row(heads: Heads, result: Result, studio: Studio) -> Row:
+    person = result.person
+    truth = person.rest_m.astype(np.float64)
+    return Row(
+        title=(
+            f"person {person.number}: {result.ours.scaled_mm:.2f} mm "
+            f"(average Anny {result.zero.scaled_mm:.2f}, ICT's mean {result.mean.scaled_mm:.2f})"
+        ),
+        frame=next(studio.film(person)),
+        truth_m=truth,
+        truth_faces=heads.ict.faces_of(Part.FACE, Part.HEAD, Part.EYE_LEFT, Part.EYE_RIGHT),
+        ours_m=result.ours.aligned_m,
+        ours_faces=heads.anny_faces(*DRAWN_PARTS),
+        deviation_mm=result.ours.to_truth_mm,
+        centre_m=heads.truth(person.rest_m).landmarks_m.mean(axis=0),
+    )

