@@ -86,7 +86,8 @@ class Studio:
             vertex_normals(vertices, self._topology.faces, normals)
             mesh = FusedMesh(index, 0, vertices, normals, self._topology)
             picture = self._renderer.render(mesh, CAMERA)
-            yield cv2.GaussianBlur(picture, (3, 3), 0.6, dst=picture)
+            cv2.GaussianBlur(picture, (3, 3), 0.6, dst=picture)  # a webcam's lens
+            yield picture
 
     def close(self) -> None:
         """Give the graphics context back."""
@@ -130,7 +131,7 @@ def _during(index: int, span: tuple[int, int]) -> float:
     """0 outside, smoothly to 1 in the middle third."""
     share = (index - span[0]) / (span[1] - span[0])
     edge = min(share, 1.0 - share) * 3.0
-    return float(smoothstep(0.0, 1.0, np.float64(edge)))
+    return float(smoothstep(0.0, 1.0, np.array(edge)))
 
 
 def turn_at(index: int, number: int) -> F64:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from engine.avatar.topology import Topology
 from engine.fusion.normals import vertex_normals
 from engine.rendering.light import Light
 from engine.rendering.offscreen import OffscreenRenderer
-from engine.types import F32, F64, I32, U8, Camera, FusedMesh
+from engine.types import F64, I32, U8, Camera, FusedMesh
 
 CELL = 320
 TITLE_HEIGHT = 26
@@ -24,6 +25,7 @@ STEPS = 129
 BLUE, WHITE, RED, GREY = (38, 80, 200), (244, 244, 240), (200, 40, 36), (140, 140, 140)
 CLAY = np.full((1, 1, 3), (196, 180, 168), np.uint8)
 DISTANCE_M, HEAD_HEIGHT_M = 1.2, 0.24
+CAMERA = Camera(CELL * DISTANCE_M / HEAD_HEIGHT_M, (CELL - 1) / 2, (CELL - 1) / 2, CELL, CELL)
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 
@@ -60,14 +62,15 @@ def draw_rows(rows: Sequence[Row]) -> U8:
 
 
 def _line(row: Row, renderer: OffscreenRenderer) -> U8:
-    flat = np.zeros((len(row.truth_m), 2), np.float32)
-    renderer.set_texture(CLAY)
-    truth = _portrait(renderer, row.truth_m, row.truth_faces, flat, row.centre_m)
-    plain = np.zeros((len(row.ours_m), 2), np.float32)
-    ours = _portrait(renderer, row.ours_m, row.ours_faces, plain, row.centre_m)
-    renderer.set_texture(colours()[None])
-    heat = _portrait(renderer, row.ours_m, row.ours_faces, _places(row.deviation_mm), row.centre_m)
-    cells = np.hstack([_cropped(row.frame), truth, ours, heat])
+    heat = colours()[None]
+    truth = _Surface.plain(row.truth_m, row.truth_faces)
+    ours = _Surface.plain(row.ours_m, row.ours_faces)
+    coloured = _Surface.coloured(row.ours_m, row.ours_faces, row.deviation_mm)
+    portraits = []
+    for surface, texture in ((truth, CLAY), (ours, CLAY), (coloured, heat)):
+        renderer.set_texture(texture)
+        portraits.append(surface.portrait(renderer, row.centre_m))
+    cells = np.hstack([_cropped(row.frame), *portraits])
     return np.vstack([_text(row.title, cells.shape[1]), cells])
 
 
@@ -81,30 +84,45 @@ def colours() -> U8:
     return table
 
 
-def _places(deviation_mm: F64) -> F32:
-    """(W, 2) texture coordinates of the colours."""
-    share = np.clip(deviation_mm / FULL_MM, -1.0, 1.0) * 0.5 + 0.5
-    texel = np.where(np.isnan(share), 255.0, share * (STEPS - 1))
-    return np.stack([(texel + 0.5) / 256.0, np.full(len(texel), 0.5)], axis=1).astype(np.float32)
+@dataclass(frozen=True, slots=True)
+class _Surface:
+    vertices_m: F64
+    topology: Topology
+
+    @staticmethod
+    def plain(vertices: F64, faces: I32) -> _Surface:
+        """Of one colour."""
+        rows = np.arange(len(vertices))
+        return _Surface(vertices, _drawn(faces, rows, np.zeros((len(rows), 2)), faces))
+
+    @staticmethod
+    def coloured(vertices: F64, faces: I32, deviation_mm: F64) -> _Surface:
+        """By the deviation of its vertices; triangles with an unmeasured corner stay grey."""
+        share = np.clip(np.nan_to_num(deviation_mm) / FULL_MM, -1.0, 1.0) * 0.5 + 0.5
+        texels = np.concatenate([share * (STEPS - 1), np.full(len(vertices), 255.0)])
+        uvs = np.stack([(texels + 0.5) / 256.0, np.full(len(texels), 0.5)], axis=1)
+        unmeasured = np.isnan(deviation_mm)[faces].any(axis=1, keepdims=True)
+        rows = np.tile(np.arange(len(vertices)), 2)
+        return _Surface(vertices, _drawn(faces, rows, uvs, faces + len(vertices) * unmeasured))
+
+    def portrait(self, renderer: OffscreenRenderer, centre: F64) -> U8:
+        """(CELL, CELL, 3) from the front."""
+        placed = np.ascontiguousarray(self.vertices_m - centre - [0, 0, DISTANCE_M], np.float32)
+        normals = np.empty_like(placed)
+        vertex_normals(placed, self.topology.faces, normals)
+        return renderer.render(FusedMesh(0, 0, placed, normals, self.topology), CAMERA)
 
 
-def _portrait(
-    renderer: OffscreenRenderer, vertices: F64, faces: I32, uvs: F32, centre: F64
-) -> U8:
-    placed = np.ascontiguousarray(vertices - centre - [0.0, 0.0, DISTANCE_M], np.float32)
-    normals = np.empty_like(placed)
-    vertex_normals(placed, faces, normals)
-    topology = Topology(
+def _drawn(faces: I32, rows: NDArray[np.intp], uvs: F64, triangles: NDArray[Any]) -> Topology:
+    """A topology for drawing alone."""
+    return Topology(
         faces=faces,
-        regions=np.zeros(len(placed), np.uint8),
+        regions=np.zeros(len(rows), np.uint8),
         seam_edges=np.zeros((0, 2), np.int32),
-        render_vertices=np.arange(len(placed), dtype=np.int32),
-        render_uvs=uvs,
-        render_faces=faces,
+        render_vertices=rows.astype(np.int32),
+        render_uvs=uvs.astype(np.float32),
+        render_faces=triangles.astype(np.int32),
     )
-    focal = CELL * DISTANCE_M / HEAD_HEIGHT_M
-    camera = Camera(focal, (CELL - 1) / 2, (CELL - 1) / 2, CELL, CELL)
-    return renderer.render(FusedMesh(0, 0, placed, normals, topology), camera)
 
 
 def _cropped(frame: U8) -> U8:

@@ -164,4 +164,4 @@ def _interpolated(tree: SurfaceTree, corner_values: F32, points: F32) -> F32:
 
 
 def _middle(island: Island) -> F32:
-    return np.array([island.u0 + island.u1, island.v0 + island.v1], np.float32) / 2
+    return np.array([(island.u0 + island.u1) / 2, (island.v0 + island.v1) / 2], np.float32)

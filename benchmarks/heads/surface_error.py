@@ -2,10 +2,10 @@
 
 The truth is cropped to 95 mm around the tip of its nose, the reconstruction is registered to it
 by ICP, and distances are measured to the planes at the closest points, from the truth to the
-reconstruction and back; both means count the same. One camera does not know how large a head is, so
-like others who measure monocular methods this way (Genova et al. 2018, section 5.2) the ICP finds an
-isotropic scale. :class:`HeadError` also has the error at the reconstruction's own size, where the
-scale is not touched: that one includes the guess of how large the person's head is.
+reconstruction and back; both means count the same. One camera does not know how large a head is,
+so the ICP finds an isotropic scale too, as is usual where monocular methods are measured this
+way. :class:`HeadError` also has the error at the reconstruction's own size,
+without a scale: that one includes the guess of how large the person's head is.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def measure(head: Head, truth: Head) -> HeadError:
     own = SurfaceTree(head.vertices_m, head.faces)
     start = procrustes(head.landmarks_m, truth.landmarks_m, np.ones(len(head.landmarks_m)))
     found = register(source, target, scaled=True, start=start).similarity
-    rigid = register(source, target, start=_at_own_size(start, head)).similarity
+    rigid = register(source, target, start=_at_own_size(found, head)).similarity
     aligned = apply(found, head.vertices_m)
     tip = truth.landmarks_m[truth.nose_tip]
     distances = np.full(len(aligned), np.nan)
