@@ -37,7 +37,7 @@ def of_68(model: MorphableModel, vertices: NDArray[np.integer]) -> KnownPoints:
 
 
 def of_shape(model: MorphableModel) -> KnownPoints:
-    """Up to three points that a head's shape gives away: the nose's tip and the front of either eye."""
+    """What a head's shape gives away: the tip of the nose and the fronts of the eyes it has."""
     places = {
         NOSE_TIP: model.faces_of(Part.FACE),
         LEFT_IRIS: model.faces_of(Part.EYE_LEFT),
