@@ -247,6 +247,26 @@ def test_a_huge_sparse_matrix_is_refused_before_it_is_written_out(tmp_path: Path
         read_flame(path)
 
 
+@pytest.mark.parametrize("kind", ["csc_matrix", "csr_matrix", "csc_array"])
+def test_sparse_matrices_are_written_out(tmp_path: Path, kind: str) -> None:
+    import scipy.sparse
+
+    dense = np.random.default_rng(0).random((5, 9)).round() * 3.5
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps({"a": getattr(scipy.sparse, kind)(dense)}, 2))
+    np.testing.assert_array_equal(as_array(read_pickle(path)["a"]), dense)
+
+
+def test_a_chumpy_expression_beside_the_arrays_harms_nothing_and_is_no_array(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(b"\x80\x02}U\x01Jcchumpy.ch_ops\nadd\n)\x81}b.".replace(b"}b.", b"}bs."))
+    values = read_pickle(path)
+    with pytest.raises(ValueError, match="expected an array, found add"):
+        as_array(values["J"])
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -36,8 +36,11 @@ def as_array(value: Any) -> Array:
     if kind == "Ch":
         # chumpy wraps what can be differentiated; its only content is the array x.
         return as_array(value.state["x"])
-    if kind == "csc_matrix":
+    if kind in ("csc_matrix", "csc_array"):
         return _dense(value.state)
+    if kind in ("csr_matrix", "csr_array"):  # the same numbers, by rows
+        rows, columns = value.state["_shape"]
+        return _dense({**value.state, "_shape": (columns, rows)}).T
     if kind == "ndarray" or kind == "_reconstruct":
         return _plain(value.state)
     if kind == "scalar":
