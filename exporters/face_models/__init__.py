@@ -1,1 +1,1 @@
-"""Other people's morphable heads, turned into :class:`engine.avatar.MorphableModel`."""
+"""Other people's morphable heads, turned into :class:`engine.avatar.morphable_model.MorphableModel`."""
