@@ -17,6 +17,8 @@ from engine.errors import AvatarError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from engine.avatar.anny import BodyModel
+    from engine.avatar.morphable_model import MorphableModel
     from engine.engine import EngineOptions
     from engine.inference.store import ModelStore
     from engine.sources.source import Source
@@ -34,8 +36,12 @@ app = typer.Typer(
 )
 bench = typer.Typer(no_args_is_help=True, help="Measure speed. Prints a table, writes JSON.")
 evaluate = typer.Typer(no_args_is_help=True, help="Measure accuracy. Prints a table, writes JSON.")
+convert = typer.Typer(
+    no_args_is_help=True, help="Turn a morphable head of other makers into a file of ours."
+)
 app.add_typer(bench, name="bench")
 app.add_typer(evaluate, name="eval")
+app.add_typer(convert, name="convert")
 
 SOURCE_HELP = (
     "A webcam's number (0), a video or picture file, 'portrait', 'performer' "
@@ -388,6 +394,104 @@ def eval_performer_command(
     options = EngineOptions(backend=backend, semantics=False)
     numbers = run_async(eval_performer(performance, frames, options))
     print_table(f"performer: {performance}", numbers)
+    if json is not None:
+        write_json(json, numbers)
+
+
+OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="The .npz to write.")]
+
+
+@convert.command("ict")
+def convert_ict_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="FaceXModel of github.com/ICT-VGL/ICT-FaceKit (MIT), or its compact .npz.",
+        ),
+    ],
+    out: OutArgument,
+) -> None:
+    """ICT-FaceKit's light model: 100 identity modes, 51 actions, teeth and eyes."""
+    from exporters.face_models.convert import convert_ict
+
+    write_head(partial(convert_ict, folder), out)
+
+
+@convert.command("flame")
+def convert_flame_command(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Your generic_model.pkl, or one of its siblings."),
+    ],
+    out: OutArgument,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            help="flame_static_embedding.pkl or mediapipe_landmark_embedding.npz: lays Anny's "
+            "landmarks and actions on more exactly than the shape alone."
+        ),
+    ] = None,
+    texture: Annotated[
+        Path | None, typer.Option(help="FLAME_texture.npz: albedo and texture coordinates.")
+    ] = None,
+) -> None:
+    """FLAME: 300 identity modes, actions from Anny, jaw and eyes from its own joints."""
+    from exporters.face_models.convert import convert_flame
+
+    write_head(partial(convert_flame, file, landmarks, texture), out)
+
+
+@convert.command("facescape")
+def convert_facescape_command(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Your facescape_bm_v1.6_847_50_52_id_front.npz."),
+    ],
+    out: OutArgument,
+) -> None:
+    """FaceScape's bilinear model: its identity modes at rest, 51 actions, vertex colours."""
+    from exporters.face_models.convert import convert_facescape
+
+    write_head(partial(convert_facescape, file), out)
+
+
+def write_head(convert_with: Callable[[BodyModel], MorphableModel], out: Path) -> None:
+    """Convert with the help of Anny's head, and say what came out."""
+    from engine.avatar.anny import BodyModel
+    from engine.inference.store import BODY_FILE, ModelStore
+    from exporters.face_models.convert import run_conversion
+
+    body = BodyModel.load(ModelStore.default().path(BODY_FILE))
+    model = run_conversion(partial(convert_with, body), out)
+    typer.echo(
+        f"wrote {out}: {model.name}, {len(model.mean_m)} vertices, {len(model.identity)} identity "
+        f"modes, {int(model.actions.sum())} actions; {model.licence}"
+    )
+
+
+@evaluate.command("heads")
+def eval_heads_command(
+    identities: Annotated[
+        int | None, typer.Option(min=1, help="How many people; 4 without --full.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The table: 40 people, minutes.")] = False,
+    json: JsonOption = None,
+    picture: Annotated[
+        Path, typer.Option(help="Draw input, truth, ours and error of some of them, as PNG.")
+    ] = Path("sars-output/heads.png"),
+    ict: Annotated[
+        Path | None, typer.Option(help="ICT-FaceKit's folder FaceXModel; $SARS_ICT otherwise.")
+    ] = None,
+) -> None:
+    """The shape of other people's heads, filmed and reconstructed: SARS Table I."""
+    from benchmarks.heads.evaluation import DEFAULT_IDENTITIES, FULL_IDENTITIES, eval_heads
+    from benchmarks.report import print_table, write_json
+
+    count = identities or (FULL_IDENTITIES if full else DEFAULT_IDENTITIES)
+    numbers = eval_heads(count, ict, picture)
+    print_table(f"heads: {count} people of ICT-FaceKit", numbers)
+    typer.echo(f"wrote {picture}")
     if json is not None:
         write_json(json, numbers)
 
