@@ -63,6 +63,14 @@ SemanticsOption = Annotated[
     ),
 ]
 
+IdentityOption = Annotated[
+    bool,
+    typer.Option(
+        "--identity/--no-identity",
+        help="Estimate who the person is: face, skin, age and gender. Off: the avatar stays as it "
+        "starts.",
+    ),
+]
 AgeOption = Annotated[
     float | None,
     typer.Option(
@@ -149,13 +157,14 @@ def run(
     pin: PinOption = False,
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
+    identity: IdentityOption = True,
 ) -> None:
     """Run SOURCE through the engine: in a window, or recorded beside its avatar."""
     from engine.engine import EngineOptions
     from engine.identity_edit import IdentityEdit
 
     edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
-    options = EngineOptions(backend=backend, semantics=semantics, edit=edit)
+    options = EngineOptions(backend=backend, semantics=semantics, identity=identity, edit=edit)
     if window is None:
         window = has_display()
     if window:
@@ -238,6 +247,7 @@ def serve(
     pin: PinOption = False,
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
+    identity: IdentityOption = True,
 ) -> None:
     """Stream the avatar over WebRTC: to `sars view URL`, or to a browser at URL."""
     import logging
@@ -257,7 +267,9 @@ def serve(
         pages=Path(__file__).with_name("viewer") / "web" / "dist",
     )
     edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
-    engine_options = EngineOptions(backend=backend, semantics=semantics, edit=edit)
+    engine_options = EngineOptions(
+        backend=backend, semantics=semantics, identity=identity, edit=edit
+    )
     run_async(serve_until_stopped(engine_options, options, source, loop))
 
 
@@ -342,8 +354,12 @@ def bench_engine_command(
     peer: Annotated[
         bool, typer.Option("--peer", help="Also run MediaPipe Holistic, before and after.")
     ] = False,
+    paced: Annotated[
+        bool, typer.Option("--paced", help="At the source's own rate, late frames dropped.")
+    ] = False,
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
+    identity: IdentityOption = True,
 ) -> None:
     """Frames per second and milliseconds per stage, as fast as it goes, nothing dropped."""
     from benchmarks.engine import bench_engine
@@ -351,12 +367,32 @@ def bench_engine_command(
     from benchmarks.report import print_table, write_json
     from engine.engine import EngineOptions
 
-    options = EngineOptions(backend=backend, semantics=semantics)
+    options = EngineOptions(backend=backend, semantics=semantics, identity=identity)
     if peer:
         numbers = bench_beside_peer(source, frames, options)
     else:
-        numbers = run_async(bench_engine(source, frames, options))
+        numbers = run_async(bench_engine(source, frames, options, paced=paced))
     print_table(f"engine on {source}", numbers)
+    if json is not None:
+        write_json(json, numbers)
+
+
+@bench.command("slow-loop")
+def bench_slow_loop_command(
+    source: SourceOption = "portrait",
+    frames: Annotated[int, typer.Option(min=6, help="How many in each of six runs.")] = 600,
+    json: JsonOption = None,
+    backend: BackendOption = "auto",
+    semantics: SemanticsOption = True,
+) -> None:
+    """Latency of frames with identity estimates on and off, in turns."""
+    from benchmarks.report import print_table, write_json
+    from benchmarks.slow_loop import bench_slow_loop
+    from engine.engine import EngineOptions
+
+    options = EngineOptions(backend=backend, semantics=semantics)
+    numbers = bench_slow_loop(source, frames, options)
+    print_table(f"slow loop on {source}", numbers)
     if json is not None:
         write_json(json, numbers)
 

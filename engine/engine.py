@@ -30,6 +30,8 @@ class EngineOptions:
     """openvino, onnxruntime, or auto: by machine."""
     semantics: bool = True
     """Whether age and gender are estimated; if not, their networks are never loaded."""
+    identity: bool = True
+    """Whether anything of the person is estimated; if not, the avatar stays as it started."""
     phenotypes: Phenotypes = field(default_factory=Phenotypes)
     """The shape to start from, and to keep where nothing better is known."""
     edit: IdentityEdit = field(default_factory=IdentityEdit)
@@ -68,7 +70,7 @@ class Engine:
             reconstructor = Reconstructor(BaseAvatar.load(options.store), keeper.identity)
             observer = Observer(networks)
         estimators: list[SlowEstimator] = []
-        if options.semantics:
+        if options.identity and options.semantics:
             estimators.append(AgeAndGender(SemanticsEstimator(networks)))
         slow_loop = SlowLoop(keeper, estimators, reconstructor.become)
         slow_loop.start()
