@@ -1,0 +1,1 @@
+"""Morphable heads of other makers, read into :mod:`engine.avatar.morphable_model`."""
