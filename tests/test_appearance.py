@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,20 +16,34 @@ from engine.body.blend_skinning import Poser
 from engine.errors import GraphicsError
 from engine.face.appearance import AppearanceGatherer, rehearse
 from engine.face.face_atlas import FaceAtlas
-from engine.face.view import View
+from engine.face.landmark_embedding import default_embedding
+from engine.face.view import FaceView
 from engine.fusion.base_avatar import BaseAvatar
+from engine.identity_keeper import IdentityKeeper
 from engine.inference.store import ModelStore
 from engine.rendering.light import Light
 from engine.rendering.offscreen import OffscreenRenderer
 from engine.rendering.projection import project
-from engine.types import ARKIT_NAMES, AvatarState, Camera, HandLandmarks
+from engine.skin_from_video import SkinFromVideo
+from engine.slow_views import Picture, View, Views
+from engine.types import (
+    ARKIT_NAMES,
+    AvatarState,
+    Camera,
+    FaceLandmarks,
+    Frame,
+    FusedMesh,
+    HandLandmarks,
+    Identity,
+    Observation,
+)
 from exporters.glb import write_glb
 
 LOOK = Look(skin=(140, 94, 70), hair=(28, 22, 20), iris=(86, 54, 32), seed=7)
 CAMERA = Camera.from_size(480, 360)
 TURNS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 STILL = np.zeros(len(ARKIT_NAMES), np.float32)
-Scene = Callable[[float, Light], View]
+Scene = Callable[[float, Light], FaceView]
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +76,13 @@ def studio(avatar: FusedAvatar, texture: np.ndarray) -> Scene:
     poser = Poser(avatar)
     head = avatar.joint_names.index("head")
 
-    def photograph(turn: float, light: Light) -> View:
+    def photograph(turn: float, light: Light) -> FaceView:
         state = state_of(avatar, head, turn)
         posed = poser.pose(state)
         mesh = replace(posed, vertices_m=posed.vertices_m.copy(), normals=posed.normals.copy())
         renderer.set_light(light)
         image = renderer.render(mesh, CAMERA)
-        return View(image, mesh, CAMERA, STILL, avatar.rest_vertices_m)
+        return FaceView(image, mesh, CAMERA, STILL, avatar.rest_vertices_m)
 
     return photograph
 
@@ -248,21 +261,37 @@ def test_a_hand_before_the_face_is_not_painted_on_it(
     assert np.median(evidence[mirrored]) > 0.1
 
 
+def views_of(view: FaceView, avatar: FusedAvatar, version: int = 0) -> Views:
+    head = avatar.joint_names.index("head")
+    state = replace(state_of(avatar, head, 0.0), identity_version=version, face_confidence=1.0)
+    embedding = default_embedding()
+    points = project(embedding.landmarks_m(view.mesh.vertices_m) + embedding.offset_m, CAMERA)
+    landmarks = np.hstack([points, np.zeros((len(points), 1))]).astype(np.float32)
+    seen = Observation(0, 0, *view.image.shape[1::-1], face=FaceLandmarks(landmarks, 1.0))
+    known = View(seen, state)
+    return Views((known,), Picture(Frame(view.image, 0, 0), known))
+
+
 @pytest.mark.slow
-def test_a_texture_is_published_a_few_times_at_most(
-    gatherer: AppearanceGatherer, scene: Scene
+def test_the_slow_loop_is_told_a_few_times_and_no_turn_makes_a_whole_texture(
+    avatar: FusedAvatar, scene: Scene
 ) -> None:
-    gatherer.reset()
-    assert not gatherer.has_news and gatherer.publish() is None
-    view, published = scene(0.0, Light()), []
-    for count in range(120):
-        gatherer.observe(view)
-        if gatherer.has_news:
-            published.append(count)
-            gatherer.publish()
-    assert 4 <= published[0] <= 8
-    assert len(published) <= 4
-    assert all(late > 2 * early for early, late in pairwise(published))
+    skin, keeper = SkinFromVideo(avatar, lambda: avatar), IdentityKeeper(Identity())
+    views, told = views_of(scene(0.0, Light()), avatar), []
+    skin.look(views_of(scene(0.0, Light()), avatar, version=9))  # of an avatar that has gone
+    assert skin.tell(keeper) is None
+    for turn in range(80):
+        skin.look(views)
+        identity = skin.tell(keeper)
+        if identity is not None:
+            assert identity.texture is not None
+            told.append(turn)
+    assert 1 <= len(told) <= 4
+    assert told[0] >= 5
+    skin.reset()
+    for _ in range(4):
+        skin.look(views)
+        assert skin.tell(keeper) is None
 
 
 def test_a_changed_texture_survives_the_base_avatar_s_file(avatar: FusedAvatar) -> None:
@@ -276,8 +305,25 @@ def test_a_changed_texture_survives_the_base_avatar_s_file(avatar: FusedAvatar) 
 def test_rehearsing_goes_through_every_step(
     avatar: FusedAvatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published = []
-    publish = AppearanceGatherer.publish
-    monkeypatch.setattr(AppearanceGatherer, "publish", lambda self: published.append(publish(self)))
+    found = []
+    appearance = AppearanceGatherer.appearance
+    monkeypatch.setattr(
+        AppearanceGatherer, "appearance", lambda self: found.append(appearance(self))
+    )
     rehearse(avatar)
-    assert len(published) == 1 and published[0] is not None
+    assert len(found) == 1 and found[0] is not None
+
+
+def test_a_view_of_a_frame_has_its_face_and_the_hands_in_sight(avatar: FusedAvatar) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    frame = Frame(image, 0, 0)
+    state = replace(state_of(avatar, 0, 0.0), face_confidence=0.7)
+    vertices = avatar.rest_vertices_m
+    mesh = FusedMesh(0, 0, vertices, vertices, avatar.topology)
+    hand = HandLandmarks(np.zeros((21, 3), np.float32), np.zeros((21, 3), np.float32), 1.0)
+    face = FaceLandmarks(np.zeros((478, 3), np.float32), 1.0)
+    seen = Observation(0, 0, 8, 8, face=face, right_hand=hand)
+    view = FaceView.of(frame, seen, state, mesh, vertices)
+    assert view.landmarks_px is face.points_px and view.hands == (hand,) and view.weight == 0.7
+    faceless = FaceView.of(frame, replace(seen, face=None), state, mesh, vertices)
+    assert faceless.landmarks_px is None and faceless.weight == 0.0

@@ -6,6 +6,7 @@ calls of a few that leave the interpreter to others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ from engine.face.texture_composite import (
     without_brows,
 )
 from engine.face.texture_gather import Sample, gather
-from engine.face.view import LEAST_FACE_PX, View, facing, sharpness
+from engine.face.view import LEAST_FACE_PX, FaceView, facing, sharpness
 from engine.types import ARKIT_NAMES, F32, U8, Camera, FusedMesh
 
 EVERY = 24
@@ -48,11 +49,7 @@ LARGEST_SHIFT = 0.12
 FRONTAL_SHARE = 0.45
 """Of the face patch, what somebody shows who never turns the head."""
 GOOD_VIEWS = 5.0
-"""Evidence at which a first texture is worth sending,"""
-BETTER = 2.5
-"""and how many times as much the next one needs."""
-MOST_PUBLISHED = 4
-"""Each costs every watcher a megabyte."""
+"""Evidence at which half of what can be known is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +69,7 @@ class AppearanceGatherer:
 
     >>> gatherer = AppearanceGatherer(avatar)
     >>> gatherer.observe(view)
-    >>> if gatherer.has_news:
-    ...     texture = gatherer.publish().texture
+    >>> texture = gatherer.appearance().texture
     """
 
     def __init__(self, avatar: FusedAvatar, embedding: LandmarkEmbedding | None = None) -> None:
@@ -101,8 +97,7 @@ class AppearanceGatherer:
         """Another person: forget everything."""
         self._albedo.clear()
         self._complexion = ComplexionEstimate()
-        self._sharpest = self._views = self._published_at = 0.0
-        self._published = 0
+        self._sharpest = self._views = 0.0
 
     @property
     def confidence(self) -> float:
@@ -115,14 +110,7 @@ class AppearanceGatherer:
         """Of the face patch in [0, 1]: how much has been seen well."""
         return float(np.minimum(self._albedo.evidence[self._inside] / ENOUGH, 1.0).mean())
 
-    @property
-    def has_news(self) -> bool:
-        """Whether a texture would now be worth what it costs to send."""
-        if self._published == 0:
-            return self._views >= GOOD_VIEWS
-        return self._published < MOST_PUBLISHED and self._views >= BETTER * self._published_at
-
-    def observe(self, view: View) -> float:
+    def observe(self, view: FaceView) -> float:
         """Take a frame in.
 
         Returns:
@@ -158,25 +146,23 @@ class AppearanceGatherer:
 
     def appearance(self) -> Appearance | None:
         """The texture of what is known; None before any good view, or without a default."""
+        return [None, *self.compose()][-1]
+
+    def compose(self) -> Iterator[Appearance | None]:
+        """:meth:`appearance` in steps of some tens of milliseconds, the last of which has it."""
         skin = self._complexion.skin
         if skin is None or self._default is None:
-            return None
+            return
         own = self._complexion.colours(skin, self._albedo, self._zones)
         texture = recolour(self._default, Complexion.of(Look()), own)
+        yield None
         relative = flattened(self._albedo, self.atlas, self._zones)
         cover = face_cover(self._albedo, relative, self.atlas, self._zones)
+        yield None
         without_brows(texture, own.skin, cover, self.atlas, self._zones)
         relative = sharpened(with_sober_shadows(relative), self.atlas)
         lay_in(texture, self.atlas.picture(encode(relative * skin)), cover, self.atlas)
-        return Appearance(texture, self.seen_share, self.confidence)
-
-    def publish(self) -> Appearance | None:
-        """:meth:`appearance`, remembered: ``has_news`` then waits for a clearly better one."""
-        appearance = self.appearance()
-        if appearance is not None:
-            self._published += 1
-            self._published_at = self._views
-        return appearance
+        yield Appearance(texture, self.seen_share, self.confidence)
 
     def detail(self) -> tuple[F32, F32]:
         """What shading says about relief, for the displacement map.
@@ -189,7 +175,7 @@ class AppearanceGatherer:
         brightness = np.maximum(relative @ LUMINANCE, 1e-2)
         return np.log(brightness).astype(np.float32), self._albedo.evidence.copy()
 
-    def _shifts(self, view: View) -> F32 | None:
+    def _shifts(self, view: FaceView) -> F32 | None:
         """(478, 2) px; None for landmarks that are not those of this mesh, or of a tiny face."""
         if view.landmarks_px is None:
             return np.zeros((LANDMARKS, 2), np.float32)
@@ -236,5 +222,5 @@ def rehearse(avatar: FusedAvatar) -> None:
     image[::2, ::2] -= 2
     mesh = FusedMesh(0, 0, vertices, normals, avatar.topology)
     still = np.zeros(len(ARKIT_NAMES), np.float32)
-    gatherer.observe(View(image, mesh, camera, still, avatar.rest_vertices_m))
-    gatherer.publish()
+    gatherer.observe(FaceView(image, mesh, camera, still, avatar.rest_vertices_m))
+    gatherer.appearance()

@@ -11,7 +11,7 @@ from engine.face.iris_colour import iris_colour
 from engine.face.lighting import LUMINANCE
 from engine.face.recolour import SHINES_THROUGH, Complexion
 from engine.face.skin_tone import ColourMean, in_white_light
-from engine.face.view import View
+from engine.face.view import FaceView
 from engine.types import F32
 
 HAIR_TEXELS = 300
@@ -42,7 +42,7 @@ class ComplexionEstimate:
         seen = self._tone.colour
         return None if seen is None else in_white_light(seen)
 
-    def add(self, view: View, tone: F32, weight: float) -> None:
+    def add(self, view: FaceView, tone: F32, weight: float) -> None:
         """Take a frame in.
 
         Args:

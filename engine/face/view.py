@@ -38,7 +38,7 @@ _SHAPES = np.array([not name.startswith("eyeLook") for name in ARKIT_NAMES])
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FaceView:
     """A frame, and the avatar posed for it."""
 
     image: U8
@@ -58,7 +58,9 @@ class View:
     """In [0, 1]: confidence in the face."""
 
     @staticmethod
-    def of(frame: Frame, seen: Observation, state: AvatarState, mesh: FusedMesh, rest: F32) -> View:
+    def of(
+        frame: Frame, seen: Observation, state: AvatarState, mesh: FusedMesh, rest: F32
+    ) -> FaceView:
         """From what the engine knows of a frame.
 
         Args:
@@ -69,7 +71,7 @@ class View:
             rest: (V, 3) the posed avatar's rest vertices.
         """
         hands = (seen.left_hand, seen.right_hand)
-        return View(
+        return FaceView(
             image=frame.image,
             mesh=mesh,
             camera=state.camera,
