@@ -48,7 +48,7 @@ LARGEST_SHIFT = 0.12
 """Root mean square of the landmarks' shifts, as a share of the face: beyond, the fit is lost."""
 FRONTAL_SHARE = 0.45
 """Of the face patch, what somebody shows who never turns the head."""
-GOOD_VIEWS = 5.0
+GOOD_VIEWS = 3.0
 """Evidence at which half of what can be known is."""
 
 
