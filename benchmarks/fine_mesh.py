@@ -1,8 +1,7 @@
-"""A posed face at skin's own resolution: what a camera would see of wrinkles that a mesh is too
-coarse for.
+"""A posed face at the resolution of skin: what a camera sees of wrinkles finer than the mesh.
 
 The fused face's vertices lie two to five millimetres apart, so that relief rendered on them is
-smoothed by its normals. Truth must not be: the patch is split into sixteenths, displaced, and its
+smoothed by its normals. Truth must not be: the patch is split into quarters, displaced, and its
 normals are those of the smooth mesh turned by what the displacement changes.
 """
 
@@ -16,7 +15,7 @@ from engine.avatar.topology import Region, Topology
 from engine.fusion.normals import vertex_normals
 from engine.types import F32, I32, FusedMesh
 
-LEVELS = 2
+LEVELS = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -84,7 +85,7 @@ class Shot:
 def _distance_mm(u: F32, off: F32, path: Path) -> F32:
     """Distance to a path, from any number of points."""
     nearest = np.full(np.broadcast_shapes(u.shape, off.shape), np.inf, np.float32)
-    for (u0, o0), (u1, o1) in zip(path[:-1], path[1:], strict=True):
+    for (u0, o0), (u1, o1) in pairwise(path):
         du, do = u1 - u0, o1 - o0
         t = np.clip(((u - u0) * du + (off - o0) * do) / (du * du + do * do), 0.0, 1.0)
         nearest = np.minimum(nearest, np.hypot(u - u0 - t * du, off - o0 - t * do))
@@ -102,8 +103,8 @@ def grooves_mm(u: F32, v: F32, depth: float) -> F32:
     height = np.zeros(np.broadcast_shapes(u.shape, v.shape), np.float32)
     for path in FOREHEAD:
         height -= 0.7 * _groove(u, off, path, 2.6)
-    for path in CROWS_FEET:
-        height -= 0.5 * _groove(u, off, path, 1.6)
+    for short in CROWS_FEET:
+        height -= 0.5 * _groove(u, off, short, 1.6)
     height -= 1.1 * _groove(u, off, NASOLABIAL, 2.4)
     height += 0.7 * _groove(u, off, BAG, 2.5)
     height -= 0.6 * _groove(u + np.float32(-0.0062), off, BAG, 2.0)
@@ -152,7 +153,7 @@ def _spoilt(texture: U8, skin: Skin, rng: np.random.Generator) -> U8:
     if skin.darkened:
         factor *= 1.0 + skin.darkened * np.minimum(grooves_mm(u, v, skin.lines), 0.0)
     if skin.spots:
-        shape = factor.shape
+        shape = head.shape[:2]
         freckles = np.clip(noise(rng, shape, (4.0, 4.0)) - 1.2, 0.0, 1.0)
         blotches = noise(rng, shape, (24.0, 24.0)) + 0.7 * noise(rng, shape, (10.0, 10.0))
         stubble = np.clip(noise(rng, shape, (1.6, 1.6)), -1.0, 1.0)

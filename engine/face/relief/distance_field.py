@@ -8,9 +8,9 @@ formula: with lambda = 1, ``p - SDF grad SDF`` is the surface's point closest to
 here is the signed distance to the wrinkled skin, the distance transform gives that skin its
 profile, and (3) draws the smooth face onto it:
 
-    t(x)    distance to the nearest line along the skin, mm      (Euclidean distance transform)
-    f(x)    = -depth exp(-t^2 / 2 width^2)                       (how far the wrinkled skin lies out)
-    SDF(p)  = (z - f(x)) / sqrt(1 + |grad f|^2)                  (p = x + z n; exact to second order)
+    t(x)    distance to the nearest line along the skin (Euclidean distance transform)
+    f(x)    = -depth exp(-t^2 / 2 width^2)    (how far out the wrinkled skin lies)
+    SDF(p)  = (z - f(x)) / sqrt(1 + |grad f|^2)    (p = x + z n; to second order)
     grad SDF(p) = (n - grad f) / sqrt(1 + |grad f|^2)
 
 A vertex of the smooth face (z = 0) so moves by ``lambda f / (1 + |grad f|^2)`` along its normal

@@ -39,6 +39,14 @@ class Accumulator:
         """Nothing seen yet, over (H, W) texels."""
         self._sums = np.zeros((SUMS, *shape), np.float32)
 
+    @staticmethod
+    def sum_of(*parts: Accumulator) -> Accumulator:
+        """All the parts' pictures together."""
+        total = Accumulator(parts[0].weight.shape)
+        for part in parts:
+            total._sums += part._sums
+        return total
+
     def add(self, detail: F32, response: F32, weights: F32) -> None:
         """Add a picture.
 
@@ -48,26 +56,28 @@ class Accumulator:
             weights: (H, W).
         """
         w, d, cu, cv = weights, detail, response[..., 0], response[..., 1]
-        terms = (1.0, cu, cv, cu * cu, cu * cv, cv * cv, d, d * cu, d * cv, d * d)
+        one = np.ones_like(w)
+        terms = (one, cu, cv, cu * cu, cu * cv, cv * cv, d, d * cu, d * cv, d * d)
         for total, term in zip(self._sums, terms, strict=True):
             total += w * term
 
     @property
     def weight(self) -> F32:
         """(H, W) summed weights: how many pictures showed the texel, in effect."""
-        return self._sums[0]
+        weight: F32 = self._sums[0]
+        return weight
 
     @property
     def mean_detail(self) -> F32:
         """(H, W): the time-averaged detail, where anything was seen."""
         return np.asarray(self._sums[6] / np.maximum(self._sums[0], 1e-6), np.float32)
 
-    def evidence(self, noise: float, paint: F32, most_views: float) -> SlopeEvidence:
+    def evidence(self, noise: float, paint: float, most_views: float) -> SlopeEvidence:
         """The normal equations.
 
         Args:
             noise: standard deviation of d in one picture, log units: misalignment, sheen, pixels.
-            paint: (H, W) standard deviation of the albedo's own detail, log units.
+            paint: standard deviation of the albedo's own detail, log units.
             most_views: effective pictures after which more of the same bring nothing new.
         """
         s = self._sums

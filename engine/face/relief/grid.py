@@ -150,9 +150,7 @@ def _pose(  # type: ignore[no-untyped-def]
             wa, wb, wc = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
             square = np.float32(1e-12)
             for k in range(3):
-                positions[y, x, k] = (
-                    wa * vertices[a, k] + wb * vertices[b, k] + wc * vertices[c, k]
-                )
+                positions[y, x, k] = wa * vertices[a, k] + wb * vertices[b, k] + wc * vertices[c, k]
                 n = (
                     wa * vertex_normals[a, k]
                     + wb * vertex_normals[b, k]

@@ -39,14 +39,14 @@ def fit_light(normals: F32, radiance: F32, weights: F32) -> F32 | None:
     if used.sum() < 50 * TERMS:
         return None
     level = float((used * target).sum() / used.sum())
-    light = np.zeros(TERMS)
+    light: F64 = np.zeros(TERMS)
     for _ in range(ROUNDS):
         gram = basis.T @ (used[:, None] * basis)
         gram[np.diag_indices(TERMS)] += RIDGE * np.trace(gram) / TERMS
-        light = np.linalg.solve(gram, basis.T @ (used * target))
+        light = np.asarray(np.linalg.solve(gram, basis.T @ (used * target)), np.float64)
         shading = np.maximum(basis @ light, FAINTEST * level)
         residual: F64 = np.log(np.maximum(target, 1e-6) / shading)
-        used = weights / np.maximum(1.0, (residual / OUTLIER) ** 2)
+        used = weights / np.maximum(1.0, (residual / OUTLIER) ** 2).astype(np.float64)
     return light.astype(np.float32)
 
 

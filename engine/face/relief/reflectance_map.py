@@ -64,12 +64,14 @@ class ReflectanceMap:
             normals: (..., 3) unit.
         """
         x, y = (np.atleast_2d(place).astype(np.float32) for place in _bins(normals))
+        shape = normals.shape[:-1]
         value, along_x, along_y = (
-            cv2.remap(m, x, y, cv2.INTER_LINEAR).reshape(normals.shape[:-1]) for m in self._maps
+            np.asarray(cv2.remap(m, x, y, cv2.INTER_LINEAR), np.float32).reshape(shape)
+            for m in self._maps
         )
         slope = np.stack([along_x, along_y, np.zeros_like(along_x)], axis=-1)
         slope -= (slope * normals).sum(axis=-1, keepdims=True) * normals
-        return value, slope
+        return value, np.asarray(slope, np.float32)
 
     def _update(self) -> None:
         weights, sums = (

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.face.relief.grid import Posed
 from engine.types import F32, U8, Camera
@@ -41,12 +42,13 @@ def look(image: U8, posed: Posed, camera: Camera) -> Seen:
     """
     points = posed.positions_m
     depth = np.minimum(points[..., 2], -1e-3)
-    u = camera.cx - camera.focal_px * points[..., 0] / depth
-    v = camera.cy + camera.focal_px * points[..., 1] / depth
+    scale = np.asarray(-camera.focal_px / depth, np.float32)
+    u = np.asarray(camera.cx + scale * points[..., 0], np.float32)
+    v = np.asarray(camera.cy - scale * points[..., 1], np.float32)
     grey = cv2.remap(
         cv2.transform(image, LUMA[None]).reshape(image.shape[:2]).astype(np.float32),
-        u.astype(np.float32),
-        v.astype(np.float32),
+        u,
+        v,
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=0,
@@ -60,7 +62,7 @@ def look(image: U8, posed: Posed, camera: Camera) -> Seen:
     return Seen(radiance.astype(np.float32), np.where(usable, facing, 0.0).astype(np.float32))
 
 
-def _hidden(u: F32, v: F32, distance: F32, usable: np.ndarray) -> np.ndarray:
+def _hidden(u: F32, v: F32, distance: F32, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(H, W) bool: a coarse depth buffer made of the texels themselves."""
     x = np.floor(u[usable] / CELL_PX).astype(np.int64)
     y = np.floor(v[usable] / CELL_PX).astype(np.int64)

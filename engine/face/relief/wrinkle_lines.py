@@ -20,7 +20,7 @@ SCALES = (1.3, 2.0, 2.8)
 """Texels: half the width of a line between its inflections."""
 ROUNDEST = 0.55
 """Curvature along over curvature across from which a dip is a pit: a pore, a mole, a pock."""
-OFF_CENTRE = 0.75
+OFF_CENTRE = 0.6
 """Texels from a texel's centre within which the valley's floor must lie to belong to it."""
 WEAK = 0.35
 """Share of the strong threshold down to which a line is followed."""
@@ -55,16 +55,17 @@ def valley_lines(
         better = response > strength
         strength[better], scale[better] = response[better], sigma
     strength[~allowed] = 0.0
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(
+    _, pieces, boxes, _ = cv2.connectedComponentsWithStats(
         (strength > WEAK * strong).astype(np.uint8), connectivity=8
     )
+    pieces_of = np.asarray(pieces, np.int32)
     peaks = np.zeros(len(boxes), np.float32)
-    np.maximum.at(peaks, labels.ravel(), strength.ravel())
-    kept = (peaks >= strong) & (_extent(boxes) >= shortest)
+    np.maximum.at(peaks, pieces_of.ravel(), strength.ravel())
+    kept = (peaks >= strong) & (_extent(np.asarray(boxes, np.int32)) >= shortest)
     kept[0] = False
     names = np.zeros(len(boxes), np.int32)
     names[kept] = np.arange(1, kept.sum() + 1)
-    labels = names[labels]
+    labels = names[pieces_of]
     count = int(kept.sum())
     sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
     widths = np.bincount(labels.ravel(), scale.ravel(), count + 1) / sizes
