@@ -67,7 +67,9 @@ def test_distances_are_those_of_brute_force() -> None:
     apart = np.linalg.norm(every[:, None] - points[None], axis=2)
     assert np.allclose(field.distance_mm.ravel(), 1.1 * apart.min(axis=1), rtol=0.03, atol=0.02)
     owner = labels[tuple(points[apart.argmin(axis=1)].T)]
-    clear = np.sort(np.stack([apart[:, labels[tuple(points.T)] == k].min(axis=1) for k in (1, 2)]), 0)
+    clear = np.sort(
+        np.stack([apart[:, labels[tuple(points.T)] == k].min(axis=1) for k in (1, 2)]), 0
+    )
     sure = clear[1] - clear[0] > 2.0
     assert (field.nearest.ravel()[sure] == owner[sure]).all()
 
@@ -133,7 +135,8 @@ def test_valleys_are_found_and_pits_and_ridges_are_not() -> None:
     lines = valley_lines((valley + ridge + pit).astype(np.float32), BARE > 0, 0.1, 13)
     rows, columns = np.nonzero(lines.labels)
     assert lines.count == 1
-    assert np.abs(rows - 30 - 0.1 * columns).max() <= 1.5
+    whole = np.abs(columns - 50) < 25  # the valley's ends are cliffs
+    assert np.abs(rows - 30 - 0.1 * columns)[whole].max() <= 1.5
     assert np.ptp(columns) > 50
     assert 1.5 < lines.width[0] < 2.9
 
@@ -206,7 +209,7 @@ def test_no_evidence_is_a_flat_map() -> None:
 
 
 def _normals(count: int = 4000) -> np.ndarray:
-    normals = _rng().normal(size=(count, 3)) + (0, 0, 1.5)
+    normals = _rng().normal(size=(count, 3)) + np.array([0, 0, 1.5])
     normals[:, 2] = np.abs(normals[:, 2])
     return (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
 
@@ -403,7 +406,9 @@ def test_the_map_reaches_the_vertices_and_not_the_seam() -> None:
     back = at_vertices(grid, on_texels(grid, values))
     inside = plate.topology.regions == Region.FACE
     assert np.abs(back - values)[inside].mean() < 0.2 * np.abs(values).mean()
-    faded = at_vertices(grid, on_texels(grid, np.ones_like(values)) * seam_fade(grid, plate.topology))
+    faded = at_vertices(
+        grid, on_texels(grid, np.ones_like(values)) * seam_fade(grid, plate.topology)
+    )
     assert np.abs(faded[plate.topology.seam_edges]).max() < 0.05
 
 
@@ -421,7 +426,9 @@ def test_a_face_nobody_saw_is_smooth_and_a_foreign_mesh_is_named() -> None:
     assert not detail.any()
     assert confidence == 0.0
     with pytest.raises(AvatarError, match="make a new Relief"):
-        relief.observe(picture, replace(mesh, vertices_m=mesh.vertices_m[:5]), Camera.from_size(9, 9))
+        relief.observe(
+            picture, replace(mesh, vertices_m=mesh.vertices_m[:5]), Camera.from_size(9, 9)
+        )
     body = replace(plate.topology, regions=np.zeros_like(plate.topology.regions))
     with pytest.raises(AvatarError, match="no face region"):
         Relief(replace(plate, topology=body))

@@ -14,7 +14,7 @@ from engine.avatar.paint.brush import spot
 from engine.types import F32
 
 EYE, EYE_REACH = (0.836, 0.034), (0.010, 0.018)
-MOUTH, MOUTH_REACH = (0.909, 0.0), (0.011, 0.015)
+MOUTH, MOUTH_REACH = (0.909, 0.0), (0.012, 0.020)
 NOSTRIL, NOSTRIL_REACH = (0.880, 0.010), (0.006, 0.010)
 """Centres by (u, distance off the midline), and the spots' radii."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,10 @@ MOST_VIEWS = 24.0
 FEWEST_VIEWS = 6
 """Pictures before which nothing is said."""
 LEAST_BARE = 0.3
+RECENT = 6
+NEW_VIEW = 0.02
+"""Radians by which a head must have turned since each of the last RECENT pictures. A still head
+shows the same misread light again and again; halves of such pictures agree on anything."""
 
 
 class ReliefMap(NamedTuple):
@@ -75,6 +80,7 @@ class Relief:
         self._halves = (Accumulator(self.grid.shape), Accumulator(self.grid.shape))
         self._reflectance = ReflectanceMap()
         self._views = 0
+        self._recent: deque[F32] = deque(maxlen=RECENT)
 
     @property
     def views(self) -> int:
@@ -82,7 +88,7 @@ class Relief:
         return self._views
 
     def observe(self, image: U8, mesh: FusedMesh, camera: Camera) -> bool:
-        """Take a picture into account; about 20 ms.
+        """Take a picture into account; some tens of milliseconds, in pieces of a few.
 
         Args:
             image: (H, W, 3) RGB.
@@ -90,7 +96,7 @@ class Relief:
             camera: that took the picture.
 
         Returns:
-            Whether it showed enough skin.
+            Whether it showed enough skin, from where the last pictures did not.
 
         Raises:
             AvatarError: the mesh is of another topology.
@@ -101,15 +107,19 @@ class Relief:
                 f"{len(mesh.vertices_m)}; make a new Relief for its avatar"
             )
         posed = self.grid.pose(mesh.vertices_m, mesh.normals)
+        facing = _facing(posed.normals, posed.slopes)
+        if any(float(np.abs(facing - seen).max()) < NEW_VIEW for seen in self._recent):
+            return False
         flat = flatten(look(image, posed, camera), posed, self._bare, self._reflectance)
         if flat is None:
             return False
         self._halves[self._views % 2].add(*flat)
         self._views += 1
+        self._recent.append(facing)
         return True
 
     def map(self) -> ReliefMap:
-        """What is believed now; about a third of a second, without the interpreter mostly."""
+        """What is believed now; some tenths of a second, most of it without the interpreter."""
         shape = self.grid.shape
         heights, confidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         if self._views < FEWEST_VIEWS:
@@ -149,6 +159,13 @@ class Relief:
     def _mean_detail(self) -> F32:
         both = Accumulator.sum_of(*self._halves)
         return np.where(both.weight > 0.5, both.mean_detail, 0.0).astype(np.float32)
+
+
+def _facing(normals: F32, slopes: F32) -> F32:
+    """(2, 3) unit directions that turn with the head: where the face looks, and along its u."""
+    means = np.stack([normals.mean(axis=(0, 1)), slopes[:, :, 0].mean(axis=(0, 1))])
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray(means / np.maximum(lengths, 1e-9), np.float32)
 
 
 def _without(evidence: SlopeEvidence, heights_mm: F32) -> SlopeEvidence:
