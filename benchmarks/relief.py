@@ -67,7 +67,7 @@ def compare(count: int, shots: int, first_seed: int) -> Iterator[Row]:
             seed = first_seed + number
             person = wrinkled(base.model, base.fusion_map, _somebody(seed), skin, seed)
             taken = list(studio.shots(person, Light.varied(seed), shots, seed))
-            exact = [shot.mesh for shot in taken]
+            exact: list[FusedMesh | None] = [shot.mesh for shot in taken]
             yield _row(name, "true", person, taken, exact)
             yield _row(name, "tracked", person, taken, _tracked(person.smooth, taken, tracker))
 

@@ -429,6 +429,8 @@ def test_a_face_nobody_saw_is_smooth_and_a_foreign_mesh_is_named() -> None:
         relief.observe(
             picture, replace(mesh, vertices_m=mesh.vertices_m[:5]), Camera.from_size(9, 9)
         )
+    with pytest.raises(AvatarError, match="resize it"):
+        relief.observe(picture, mesh, Camera.from_size(160, 120), np.ones((4, 4), np.float32))
     body = replace(plate.topology, regions=np.zeros_like(plate.topology.regions))
     with pytest.raises(AvatarError, match="no face region"):
         Relief(replace(plate, topology=body))
@@ -459,9 +461,12 @@ def test_rendered_people_come_closer_never_further(
     face = person.smooth.topology.regions == Region.FACE
     truth = person.detail_mm[face]
     before = float(np.abs(truth).mean())
+    after = before
     for relief.displacement, relief.wrinkles in ((True, False), (False, True), (True, True)):
         detail, _ = relief.detail_m()
         after = float(np.abs(1e3 * detail[face] - truth).mean())
         assert after <= before + 5e-4
         if lines:
-            assert after < 0.97 * before
+            assert after < 0.985 * before
+    if lines:  # both together
+        assert after < 0.95 * before

@@ -87,30 +87,42 @@ class Relief:
         """Pictures that showed enough skin."""
         return self._views
 
-    def observe(self, image: U8, mesh: FusedMesh, camera: Camera) -> bool:
+    def observe(
+        self, image: U8, mesh: FusedMesh, camera: Camera, visible: F32 | None = None
+    ) -> bool:
         """Take a picture into account; some tens of milliseconds, in pieces of a few.
 
         Args:
             image: (H, W, 3) RGB.
             mesh: the avatar without relief, posed as the person is in it, camera space.
             camera: that took the picture.
+            visible: (H, W) in [0, 1] over the grid: what hands, glasses or hair leave free; the
+                window is that of :mod:`engine.face.face_atlas`. None: all that faces the camera.
 
         Returns:
             Whether it showed enough skin, from where the last pictures did not.
 
         Raises:
-            AvatarError: the mesh is of another topology.
+            AvatarError: the mesh is of another topology, or ``visible`` of another shape.
         """
         if len(mesh.vertices_m) != self.grid.vertex_count:
             raise AvatarError(
                 f"relief is gathered for {self.grid.vertex_count} vertices, but the mesh has "
                 f"{len(mesh.vertices_m)}; make a new Relief for its avatar"
             )
+        if visible is not None and visible.shape != self.grid.shape:
+            raise AvatarError(
+                f"what is visible is told for {visible.shape} texels, but the face has "
+                f"{self.grid.shape}; resize it to the grid of this Relief"
+            )
         posed = self.grid.pose(mesh.vertices_m, mesh.normals)
         facing = _facing(posed.normals, posed.slopes)
         if any(float(np.abs(facing - seen).max()) < NEW_VIEW for seen in self._recent):
             return False
-        flat = flatten(look(image, posed, camera), posed, self._bare, self._reflectance)
+        seen = look(image, posed, camera)
+        if visible is not None:
+            seen = seen._replace(weights=seen.weights * visible)
+        flat = flatten(seen, posed, self._bare, self._reflectance)
         if flat is None:
             return False
         self._halves[self._views % 2].add(*flat)
