@@ -34,8 +34,10 @@ LEAST_EXPLAINED = 0.30
 """Share of the evidence within its band that a groove must explain: one number for hundreds of
 texels; blotches and misread light explain a twentieth."""
 LAMBDA = 0.5
-"""Of eq. (3): all the way onto the wrinkled skin."""
+"""Of eq. (3): half of the way. A tracked head puts lines up to 3 mm beside their places, and a
+groove beside its place costs more than half a groove in it."""
 CLEAR = 5
+"""Texels by which lines keep away from features."""
 
 
 class Wrinkles(NamedTuple):
