@@ -11,11 +11,12 @@ from engine.avatar.topology import FusedAvatar
 from engine.body.kinematics import forward_kinematics
 from engine.body.skin_layout import SkinLayout, sort_for_skinning, with_rest_pose
 from engine.errors import AvatarError
-from engine.fusion.normals import vertex_normals
+from engine.fusion.normals import fan_normals
 from engine.types import ARKIT_NAMES, F32, I32, AvatarState, FusedMesh
 
 RING_LENGTH = 3
 """A posed mesh stays untouched while the next two are made."""
+_NOWHERE = np.zeros(3, np.float32)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -83,6 +84,8 @@ class Workspace:
     expressed: F32
     """(3, V) sorted: the rest pose with its expression."""
     posed: F32
+    """(3, V) sorted, before the translation."""
+    normals: F32
     """(3, V) sorted."""
 
     @staticmethod
@@ -94,6 +97,7 @@ class Workspace:
             transforms=np.zeros((len(avatar.parents), 3, 4), np.float32),
             expressed=np.zeros_like(layout.rest_m),
             posed=np.zeros_like(layout.rest_m),
+            normals=np.zeros_like(layout.rest_m),
         )
 
 
@@ -131,8 +135,9 @@ def pose_avatar(
         w.transforms,
         w.posed,
     )
+    fan_normals(w.posed, layout.fans, w.normals)
     _unsort(w.posed, layout.order, translation_m, vertices_m)
-    vertex_normals(vertices_m, avatar.topology.faces, normals)
+    _unsort(w.normals, layout.order, _NOWHERE, normals)
 
 
 class Poser:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.avatar.topology import FusedAvatar
+from engine.fusion.fans import cover_with_fans
+from engine.fusion.normals import fan_tiles
 from engine.types import ARKIT_NAMES, F32, I32
 
 SPAN_GAP = 8
@@ -54,6 +56,8 @@ class SkinLayout:
     """(3, V) sorted."""
     morphs: MorphSpans
     runs: SkinRuns
+    fans: I32
+    """Tiles of fans over sorted vertices, for :func:`engine.fusion.normals.fan_normals`."""
 
 
 def with_rest_pose(layout: SkinLayout, avatar: FusedAvatar) -> SkinLayout:
@@ -77,7 +81,14 @@ def sort_for_skinning(avatar: FusedAvatar) -> SkinLayout:
         rest_m=np.ascontiguousarray(avatar.rest_vertices_m[order].T, np.float32),
         morphs=_morph_spans(avatar, order),
         runs=_skin_runs(weights[order]),
+        fans=_sorted_fans(avatar.topology.faces, order),
     )
+
+
+def _sorted_fans(faces: I32, order: I32) -> I32:
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    return fan_tiles(cover_with_fans(place[faces], len(order)))
 
 
 def _skin_runs(weights: F32) -> SkinRuns:
