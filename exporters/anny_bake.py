@@ -22,6 +22,8 @@ from engine.fusion.copy_paste import build_topology
 from engine.fusion.fusion_map_file import fusion_map_arrays
 from engine.inference.store import write_atomically
 from engine.types import ARKIT_NAMES
+from exporters.identity_prior.head_basis import HeadBasis, build_head_basis
+from exporters.identity_prior.local_changes import is_of_head
 
 Array = NDArray[Any]
 Progress = Callable[[str, float], None]
@@ -30,6 +32,7 @@ Progress = Callable[[str, float], None]
 FINE_STEP_M = 4e-7
 """Basis shapes that 16 bits at this step can hold are quantised, the few larger ones are not."""
 MORPH_STEP_M = 1e-5
+HEAD_STEP_M = 5e-7
 SMALLEST_MORPH_M = 1e-7
 INT16_MAX = np.iinfo(np.int16).max
 
@@ -50,6 +53,8 @@ def bake(path: Path, progress: Progress | None = None) -> None:
     model = build_anny()
     report("baking the body", 0.7)
     arrays = bake_arrays(model)
+    report("finding how heads differ", 0.75)
+    arrays |= head_arrays(build_head_basis(decode(arrays), local_changes(model)))
     report("stitching face and body", 0.85)
     fusion_map = build_topology(decode(arrays))
     report("writing the body", 0.9)
@@ -58,10 +63,10 @@ def bake(path: Path, progress: Progress | None = None) -> None:
 
 
 def build_anny() -> Any:
-    """The torch model with the 52 facial actions and six phenotypes."""
+    """The torch model with the 52 facial actions, six phenotypes and all local changes."""
     import anny
 
-    return anny.Anny(facial_actions="all", local_changes="none")
+    return anny.Anny(facial_actions="all", local_changes="all")
 
 
 def bake_arrays(model: Any) -> dict[str, Array]:
@@ -69,7 +74,8 @@ def bake_arrays(model: Any) -> dict[str, Array]:
     if tuple(model.facial_action_labels) != ARKIT_NAMES:
         raise ModelFileError("the facial actions of the installed Anny are not the 52 ARKit names")
     shapes = to_gltf_axes(_numpy(model.blendshapes))
-    basis_count = len(shapes) - len(ARKIT_NAMES)
+    kinds = [label.partition(":")[0] for label in model.blendshape_labels]
+    basis_count, end = kinds.index("facial_action"), kinds.index("local_change")
     return {
         "format_version": np.array(FORMAT_VERSION),
         "template_m": to_gltf_axes(_numpy(model.template_vertices)).astype(np.float32),
@@ -79,8 +85,29 @@ def bake_arrays(model: Any) -> dict[str, Array]:
         "skin_joints": _numpy(model.vertex_bone_indices).astype(np.uint8),
         "skin_weights": _numpy(model.vertex_bone_weights).astype(np.float32),
         **_phenotype_arrays(model, shapes[:basis_count]),
-        **_morph_arrays(shapes[basis_count:]),
+        **_morph_arrays(shapes[basis_count:end]),
         **_surface_arrays(model),
+        **head_arrays(HeadBasis.none(len(model.bone_labels))),
+    }
+
+
+def local_changes(model: Any) -> dict[str, Array]:
+    """MakeHuman's local changes of the head: label to (V, 3) displacements, glTF axes, metres."""
+    names = [label.partition(":") for label in model.blendshape_labels]
+    return {
+        name: to_gltf_axes(_numpy(shape))
+        for (kind, _, name), shape in zip(names, model.blendshapes, strict=True)
+        if kind == "local_change" and is_of_head(name)
+    }
+
+
+def head_arrays(basis: HeadBasis) -> dict[str, Array]:
+    """The identity basis, quantised for the file."""
+    return {
+        "head_vertices": basis.vertices.astype(np.uint16),
+        "head_basis": _quantise(basis.shapes_m, HEAD_STEP_M),
+        "head_basis_step_m": np.array(HEAD_STEP_M),
+        "head_joint_basis_m": basis.joint_shapes_m.astype(np.float32),
     }
 
 
@@ -170,7 +197,7 @@ def _face_parts(model: Any) -> Array:
 
 def _quantise(values: Array, step: float) -> Array:
     counts = np.rint(values / step)
-    if np.abs(counts).max() > INT16_MAX:
+    if np.abs(counts).max(initial=0.0) > INT16_MAX:
         raise ModelFileError(
             f"a shape of the installed Anny moves by {np.abs(values).max():.4f} m, more than the "
             f"{INT16_MAX * step:.4f} m that 16 bits at {step} m hold; bake with a larger step"

@@ -162,7 +162,7 @@ def test_the_baked_body_agrees_with_annys_own_forward(tmp_path):
         with torch.no_grad():
             coefficients = anny._get_phenotype_blendshape_coefficients(
                 torch.tensor([list(named.values())], dtype=torch.float64),
-                torch.zeros(1, 0, dtype=torch.float64),
+                torch.zeros(1, len(anny.local_change_labels), dtype=torch.float64),
                 torch.tensor(state.expression[None], dtype=torch.float64),
             )
             rest = anny.get_rest_model(coefficients)

@@ -3,7 +3,8 @@
 Shape follows Anny's own model (Bregier et al., *Human Mesh Modeling for Anny Body*): each
 phenotype is interpolated piecewise linearly between anchors; the weight of one blend shape is the
 product of the variations it belongs to; a projection takes the weights to a compact basis; the
-basis moves vertices and joints linearly. No torch here.
+basis moves vertices and joints linearly. On top of that a person's own face is a linear
+combination of the head's identity basis, ``S_i alpha`` of SARS eq. (1). No torch here.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import ModelFileError
+from engine.errors import AvatarError, ModelFileError
 from engine.types import ARKIT_NAMES, F32, I32, JOINT_COUNT, U8, Phenotypes
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 FILE_NAME = "anny.npz"
 PHENOTYPE_NAMES = tuple(field.name for field in fields(Phenotypes))
 PART_NAMES = (
@@ -79,6 +80,13 @@ class BodyModel:
     """(R, A) 0 or 1: the variations whose weights multiply to one product."""
     projection: F32
     """(R, K): products to basis coefficients."""
+    head_vertices: I32
+    """(H,) the vertices that a face's own shape moves, increasing."""
+    head_basis: NDArray[np.int16]
+    """(I, 3H): what one standard deviation of each identity coefficient moves, in steps."""
+    head_basis_step_m: float
+    head_joint_basis_m: F32
+    """(I, 3J)."""
     skin_joints: I32
     """(V, 9)."""
     skin_weights: F32
@@ -122,16 +130,46 @@ class BodyModel:
         products = np.where(self.variations > 0, weights, 1.0).prod(axis=1)
         return np.asarray(products @ self.projection, np.float32)
 
-    def shape(self, phenotypes: Phenotypes) -> RestShape:
-        """The rest pose of a person with these phenotypes (Anny's eq. for the rest mesh)."""
+    @property
+    def identity_count(self) -> int:
+        """I: how many coefficients a face of one's own has."""
+        return len(self.head_basis)
+
+    def shape(self, phenotypes: Phenotypes, face: F32 | None = None) -> RestShape:
+        """The rest pose of a person with these phenotypes (Anny's eq. for the rest mesh).
+
+        Args:
+            phenotypes: of the whole body.
+            face: (I,) how the person's own face differs from the one that the phenotypes make,
+                in standard deviations of the identity basis; None for not at all.
+
+        Raises:
+            AvatarError: ``face`` has not the basis' length, or a number in it is not one.
+        """
         coefficients = self.coefficients(phenotypes)
         large, small = np.split(coefficients, [len(self.basis_coarse_m)])
         displacements = large @ self.basis_coarse_m
         displacements += np.einsum("k,kv->v", small * self.basis_fine_step_m, self.basis_fine)
         vertices = self.template_m + displacements.reshape(-1, 3)
         joints = self.template_joints_m + (coefficients @ self.joint_basis_m).reshape(-1, 3)
+        if face is not None:
+            moved, joints_moved = self._own_face(face)
+            vertices[self.head_vertices] += moved
+            joints += joints_moved
         floor = np.array([0.0, vertices[:, 1].min(), 0.0], np.float32)
         return RestShape(vertices - floor, joints - floor)
+
+    def _own_face(self, face: F32) -> tuple[F32, F32]:
+        """Displacements (H, 3) of the head's vertices and (J, 3) of the joints, metres."""
+        if face.shape != (self.identity_count,) or not np.isfinite(face).all():
+            raise AvatarError(
+                f"a face has {self.identity_count} finite coefficients in this body model, found "
+                f"an array of shape {face.shape}; estimate it with the same model"
+            )
+        steps = face.astype(np.float32) * np.float32(self.head_basis_step_m)
+        moved = np.einsum("i,iv->v", steps, self.head_basis)
+        joints = face.astype(np.float32) @ self.head_joint_basis_m
+        return moved.reshape(-1, 3), joints.reshape(-1, 3)
 
 
 def _variation_weights(phenotypes: Phenotypes, anchors: F32, counts: I32) -> NDArray[np.float64]:
@@ -183,6 +221,7 @@ def decode(arrays: Mapping[str, NDArray[Any]]) -> BodyModel:
     names = tuple(str(name) for name in arrays["joint_names"])
     return BodyModel(
         basis_fine_step_m=float(arrays["basis_fine_step_m"]),
+        head_basis_step_m=float(arrays["head_basis_step_m"]),
         morph_offsets_m=offsets,
         joint_names=names,
         **plain,
@@ -199,6 +238,9 @@ _PLAIN_ARRAYS: dict[str, Any] = {
     "anchor_counts": np.int32,
     "variations": np.uint8,
     "projection": np.float32,
+    "head_vertices": np.int32,
+    "head_basis": np.int16,
+    "head_joint_basis_m": np.float32,
     "skin_joints": np.int32,
     "skin_weights": np.float32,
     "faces": np.int32,
@@ -216,6 +258,7 @@ def _check(model: BodyModel, path: Path) -> None:
     v, j, f = len(model.template_m), len(model.template_joints_m), len(model.faces)
     c, d = len(model.basis_coarse_m), len(model.basis_fine)
     k, r, a = c + d, len(model.variations), len(model.anchors)
+    h, i = len(model.head_vertices), len(model.head_basis)
     expected = {
         "template_m": (v, 3), "template_joints_m": (JOINT_COUNT, 3),
         "basis_coarse_m": (c, 3 * v), "basis_fine": (d, 3 * v),
@@ -223,6 +266,7 @@ def _check(model: BodyModel, path: Path) -> None:
         "variations": (r, a), "projection": (r, k), "skin_joints": (v, 9),
         "skin_weights": (v, 9), "faces": (f, 3), "face_parts": (f,),
         "uvs": (len(model.uvs), 2), "face_uvs": (f, 3), "parents": (j,),
+        "head_vertices": (h,), "head_basis": (i, 3 * h), "head_joint_basis_m": (i, 3 * j),
         "morph_starts": (v + 1,), "morph_offsets_m": (len(model.morph_actions), 3),
     }  # fmt: skip
     for name, shape in expected.items():
@@ -230,7 +274,7 @@ def _check(model: BodyModel, path: Path) -> None:
             found = getattr(model, name).shape
             raise ModelFileError(f"{path}: {name} has shape {found}, expected {shape}; {CURE}")
     ranges = {
-        "faces": v, "face_uvs": len(model.uvs), "skin_joints": j,
+        "faces": v, "face_uvs": len(model.uvs), "skin_joints": j, "head_vertices": v,
         "face_parts": len(PART_NAMES), "morph_actions": len(ARKIT_NAMES),
     }  # fmt: skip
     for name, limit in ranges.items():

@@ -38,6 +38,7 @@ class BaseAvatar:
 
     def avatar_of(self, identity: Identity) -> FusedAvatar:
         """The fused avatar of one person, at rest."""
-        if identity.phenotypes == Phenotypes():
+        plain = identity.face is None and identity.detail_m is None
+        if plain and identity.phenotypes == Phenotypes():
             return replace(self.average, identity_version=identity.version)
         return fuse(self.model, self.fusion_map, identity, self.average.texture)

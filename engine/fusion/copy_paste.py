@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from engine.avatar.anny import BodyModel
 from engine.avatar.topology import FusedAvatar, Region, Topology
+from engine.errors import AvatarError
 from engine.fusion.face_region import face_triangles
 from engine.fusion.normals import vertex_normals
 from engine.fusion.stitching import (
@@ -41,7 +42,9 @@ FOLD_PROBES = (
     Phenotypes(age=0.1),
     *(Phenotypes(age=0.0, muscle=m, weight=w, height=m) for m in (0.0, 1.0) for w in (0.0, 1.0)),
 )
-"""The people on whom the patch is checked for folds."""
+"""The people on whom the patch is checked for folds,"""
+FACES_PROBED = 12
+"""beside so many random faces on average bodies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def build_topology(model: BodyModel) -> FusionMap:
     vertex_normals(model.template_m, model.faces, normals)
     stencils = curved_midpoints(edges, model.faces, model.template_m, normals)
     shapes = [model.template_m, *(model.shape(person).vertices_m for person in FOLD_PROBES)]
+    shapes += [model.shape(Phenotypes(), face).vertices_m for face in _probed_faces(model)]
     stencils = without_folds(stencils, model.faces, splits, shapes)
     positions = np.concatenate([model.template_m, stencils.apply(model.template_m)])
     topology = _topology(model, face, splits, positions)
@@ -99,14 +103,21 @@ def fuse(
     Args:
         model: the body that ``fusion_map`` was built from.
         fusion_map: from :func:`build_topology`.
-        identity: whose body and face.
+        identity: whose body, face and relief.
         texture: (H, W, 3) RGB albedo in the topology's UV space, or None.
+
+    Raises:
+        AvatarError: the identity's face or relief was made for another model.
     """
-    rest = model.shape(identity.phenotypes)
+    own = None if identity.face is None else identity.face.coefficients
+    rest = model.shape(identity.phenotypes, own)
     patch = fusion_map.stencils.apply(rest.vertices_m)
+    vertices = np.concatenate([rest.vertices_m, patch])
+    if identity.detail_m is not None:
+        vertices = displaced(vertices, fusion_map.topology.faces, identity.detail_m)
     return FusedAvatar(
         topology=fusion_map.topology,
-        rest_vertices_m=np.concatenate([rest.vertices_m, patch]),
+        rest_vertices_m=vertices,
         joints_m=rest.joints_m,
         joint_names=model.joint_names,
         parents=model.parents,
@@ -118,6 +129,28 @@ def fuse(
         texture=texture,
         identity_version=identity.version,
     )
+
+
+def displaced(vertices_m: F32, faces: I32, detail_m: F32) -> F32:
+    """Vertices (V, 3) moved along their normals by ``detail_m`` (V,) metres.
+
+    Raises:
+        AvatarError: the relief is not one finite number per vertex.
+    """
+    if detail_m.shape != (len(vertices_m),) or not np.isfinite(detail_m).all():
+        raise AvatarError(
+            f"a relief is one finite number for each of {len(vertices_m)} vertices, found an "
+            f"array of shape {detail_m.shape}; make it for this avatar"
+        )
+    normals = np.zeros_like(vertices_m)
+    vertex_normals(vertices_m, faces, normals)
+    return np.asarray(vertices_m + detail_m.astype(np.float32)[:, None] * normals)
+
+
+def _probed_faces(model: BodyModel) -> F32:
+    """(FACES_PROBED, I) coefficients, always the same."""
+    rng = np.random.default_rng(0xFACE)
+    return rng.standard_normal((FACES_PROBED, model.identity_count)).astype(np.float32)
 
 
 def _topology(model: BodyModel, face: NDArray[np.bool_], splits: I32, positions: F32) -> Topology:

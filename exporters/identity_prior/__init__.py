@@ -1,0 +1,1 @@
+"""What is known of human heads before one is seen: the prior behind the identity basis."""
