@@ -1,0 +1,1 @@
+"""Other people's morphable heads, turned into :class:`engine.avatar.MorphableModel`."""
