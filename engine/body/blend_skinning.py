@@ -11,6 +11,7 @@ from engine.avatar.topology import FusedAvatar
 from engine.body.kinematics import forward_kinematics
 from engine.body.skin_layout import SkinLayout, sort_for_skinning, with_rest_pose
 from engine.errors import AvatarError
+from engine.fusion.neck_normals import NormalCorrections, corrected_normals
 from engine.fusion.normals import fan_normals
 from engine.types import ARKIT_NAMES, F32, I32, AvatarState, FusedMesh
 
@@ -146,8 +147,21 @@ class Poser:
     A mesh it returned stays valid until :data:`RING_LENGTH` further calls. Not thread-safe.
     """
 
-    def __init__(self, avatar: FusedAvatar, layout: SkinLayout | None = None) -> None:
+    def __init__(
+        self,
+        avatar: FusedAvatar,
+        layout: SkinLayout | None = None,
+        corrections: NormalCorrections | None = None,
+    ) -> None:
+        """Ready to pose.
+
+        Args:
+            avatar: at rest.
+            layout: its computing order, where that is known.
+            corrections: of its normals, where the neck's are to be the body's own.
+        """
         self.avatar = avatar
+        self._corrections = corrections
         self.workspace = Workspace.of(avatar, layout)
         shape = (RING_LENGTH, *avatar.rest_vertices_m.shape)
         self._vertices = np.zeros(shape, np.float32)
@@ -157,7 +171,9 @@ class Poser:
         self._expression = np.zeros(len(ARKIT_NAMES), np.float32)
         self._next = 0
 
-    def with_identity(self, avatar: FusedAvatar) -> Poser:
+    def with_identity(
+        self, avatar: FusedAvatar, corrections: NormalCorrections | None = None
+    ) -> Poser:
         """A poser of another identity; sorting is skipped where skin and expressions are shared.
 
         Avatars fused from one :class:`engine.fusion.copy_paste.FusionMap` share both.
@@ -168,7 +184,8 @@ class Poser:
             and avatar.skin_joints is ours.skin_joints
             and avatar.morph_offsets_m is ours.morph_offsets_m
         )
-        return Poser(avatar, with_rest_pose(self.workspace.layout, avatar) if shared else None)
+        layout = with_rest_pose(self.workspace.layout, avatar) if shared else None
+        return Poser(avatar, layout, corrections)
 
     def pose(self, state: AvatarState) -> FusedMesh:
         """The avatar's mesh in this state.
@@ -188,6 +205,10 @@ class Poser:
             vertices,
             normals,
         )
+        if self._corrections is not None:
+            c = self._corrections
+            arrays = (c.vertices, c.offsets, c.joints, c.weights)
+            corrected_normals(*arrays, self.workspace.transforms, normals)
         return FusedMesh(
             index=state.index,
             captured_at_ns=state.captured_at_ns,

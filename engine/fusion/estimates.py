@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class FaceEstimate:
     """(2, 3) the left and right eye's joint, in the same frame."""
     confidence: float = 1.0
     """In [0, 1], as :class:`engine.types.FaceShape` has it."""
+    alpha: F32 | None = None
+    """Coefficients of the face's own model, where that is grafted as it is; see ``graft.py``."""
 
     @staticmethod
     def of(model: BodyModel, phenotypes: Phenotypes, face: FaceShape) -> FaceEstimate:
@@ -66,8 +68,3 @@ def estimates_of(model: BodyModel, identity: Identity) -> tuple[BodyEstimate, Fa
     """
     face = identity.face or FaceShape(np.zeros(model.identity_count, np.float32))
     return BodyEstimate(identity.phenotypes), FaceEstimate.of(model, identity.phenotypes, face)
-
-
-def without_face(identity: Identity) -> Identity:
-    """The same body with the phenotypes' average face."""
-    return replace(identity, face=None)

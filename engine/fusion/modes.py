@@ -18,6 +18,7 @@ from engine.errors import AvatarError
 from engine.face.head_pose import procrustes
 from engine.fusion.copy_paste import FusionMap, assembled, fuse
 from engine.fusion.estimates import BodyEstimate, FaceEstimate, FaceView
+from engine.fusion.graft import Graft
 from engine.fusion.normals import vertex_normals
 from engine.fusion.paste_region import PasteRegion
 from engine.fusion.registration import apply
@@ -129,6 +130,40 @@ class Attention:
         return solver.solve(body, face, trust)
 
 
+@dataclass(frozen=True, slots=True)
+class Grafted:
+    """A face of another topology in any of the three modes: the face's own mesh is kept.
+
+    What the modes differ in is the body it is stitched to: the one of the body's module
+    (copy-paste), or one whose head agrees with the face (the others), so that little is bridged.
+    """
+
+    graft: Graft
+    mode: CopyPaste | Optimisation | Attention
+
+    @property
+    def name(self) -> str:
+        """The mode's."""
+        return self.mode.name
+
+    def fuse(self, body: BodyEstimate, face: FaceEstimate) -> FusedAvatar:
+        """Stitch the face of :meth:`Graft.estimate` to the body.
+
+        Raises:
+            AvatarError: the face has no coefficients of its own model.
+        """
+        if face.alpha is None:
+            raise AvatarError(
+                "a grafted face is given by its own model's coefficients, found none; make the "
+                "estimate with Graft.estimate"
+            )
+        if isinstance(self.mode, CopyPaste):
+            return self.graft.avatar(face.alpha, self.mode.model.shape(body.phenotypes))
+        shared = self.mode.parameters(body, face)
+        rest = self.graft.body.shape(shared.phenotypes, shared.face.coefficients)
+        return self.graft.avatar(face.alpha, rest)
+
+
 def trust_of(model: BodyModel, view: FaceView) -> F32:
     """(V,) in [0, 1]: how well a view shows each vertex, on the template."""
     normals = np.zeros_like(model.template_m)
@@ -140,18 +175,27 @@ def trust_of(model: BodyModel, view: FaceView) -> F32:
     return np.maximum(LEAST_TRUST, view.confidence * detail * ramp).astype(np.float32)
 
 
-def fusion_of(mode: str, model: BodyModel, fusion_map: FusionMap) -> Fusion:
+def fusion_of(
+    mode: str, model: BodyModel, fusion_map: FusionMap, graft: Graft | None = None
+) -> Fusion:
     """The fusion of a mode's name.
+
+    Args:
+        mode: one of :data:`MODES`.
+        model: the body.
+        fusion_map: its own face's topology.
+        graft: another model's face on the same body, where faces are that model's.
 
     Raises:
         AvatarError: there is no such mode.
     """
+    if mode not in MODES:
+        raise AvatarError(f"there is no fusion {mode!r}; choose one of {', '.join(MODES)}")
     region = PasteRegion.of(model)
+    own: CopyPaste | Optimisation | Attention
     if mode == COPY_PASTE:
-        return CopyPaste(model, fusion_map, region)
-    optimisation = Optimisation(model, fusion_map, HeadSolver(model, region))
-    if mode == OPTIMISATION:
-        return optimisation
-    if mode == ATTENTION:
-        return Attention(optimisation)
-    raise AvatarError(f"there is no fusion {mode!r}; choose one of {', '.join(MODES)}")
+        own = CopyPaste(model, fusion_map, region)
+    else:
+        own = Optimisation(model, fusion_map, HeadSolver(model, region))
+        own = Attention(own) if mode == ATTENTION else own
+    return own if graft is None else Grafted(graft, own)

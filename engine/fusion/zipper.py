@@ -16,7 +16,7 @@ from numba import njit
 
 from engine.types import F64, I32
 
-LONGEST_TANGENT = 3.0
+LONGEST_TANGENT = 2.0
 """In lengths of the edge that it prolongs: a narrow triangle at the border must not fling it."""
 
 
@@ -111,21 +111,48 @@ def _triangles(*corners: tuple[I32, I32, I32]) -> I32:
 
 def _middles(faces: I32, a: I32, b: I32, vertices: F64) -> tuple[I32, F64]:
     """Where the rungs' middles are: ``(a + b) / 2 + L (t_a + t_b) / 8`` on a cubic of length L."""
-    length = np.linalg.norm(vertices[a] - vertices[b], axis=1)
-    inside_a, inside_b = _inside_of(faces, np.unique(a)), _inside_of(faces, np.unique(b))
+    inside = {**_inside_of(faces, np.unique(a)), **_inside_of(faces, np.unique(b))}
+    along_a, along_b = (_directions(loop, vertices) for loop in (a, b))
     rows, values = [], []
-    for one, other, far in zip(a.tolist(), b.tolist(), length.tolist(), strict=True):
+    for one, other, own, theirs in zip(a.tolist(), b.tolist(), along_a, along_b, strict=True):
+        rung = vertices[other] - vertices[one]
+        length = float(np.linalg.norm(rung))
         sources, weights = [one, other], [0.5, 0.5]
-        for place, inside in ((one, inside_a[one]), (other, inside_b[other])):
-            edge = float(np.linalg.norm(vertices[place] - vertices[inside].mean(axis=0)))
-            slope = min(far / max(edge, 1e-9), LONGEST_TANGENT) / 8.0
-            sources += [place, *inside]
-            weights += [slope, *[-slope / len(inside)] * len(inside)]
+        for place, along in ((one, own), (other, theirs)):
+            behind, shares = _straight_behind(vertices, place, inside[place], rung, along)
+            edge = float(np.linalg.norm(vertices[place] - shares @ vertices[behind]))
+            slope = min(length / max(edge, 1e-9), LONGEST_TANGENT) / 8.0
+            sources += [place, *behind]
+            weights += [slope, *(-slope * shares)]
         rows.append(sources)
         values.append(weights)
     width = max(map(len, rows))
     padded = np.array([row + row[:1] * (width - len(row)) for row in rows], np.int32)
     return padded, np.array([v + [0.0] * (width - len(v)) for v in values])
+
+
+def _directions(loop: I32, vertices: F64) -> F64:
+    """(B, 3) where each place of a loop with repeated vertices goes: from its last to its next."""
+    distinct = loop[np.flatnonzero(loop != np.roll(loop, 1))]
+    ahead = vertices[np.roll(distinct, -1)] - vertices[np.roll(distinct, 1)]
+    table = dict(zip(distinct.tolist(), ahead, strict=True))
+    return np.array([table[v] for v in loop.tolist()])
+
+
+def _straight_behind(
+    vertices: F64, place: int, inside: list[int], rung: F64, along: F64
+) -> tuple[list[int], F64]:
+    """One or two vertices, and their shares, whose mean lies behind a place as seen down the rung.
+
+    A tangent that leaned to the side would push a rung's middle over its neighbour's: a fold.
+    """
+    sideways = along - rung * (along @ rung) / max(float(rung @ rung), 1e-18)
+    offsets = (vertices[inside] - vertices[place]) @ sideways
+    left, right = int(np.argmin(offsets)), int(np.argmax(offsets))
+    if offsets[left] < 0.0 < offsets[right]:
+        share = offsets[right] / (offsets[right] - offsets[left])
+        return [inside[left], inside[right]], np.array([share, 1.0 - share])
+    return [place], np.ones(1)
 
 
 def _inside_of(faces: I32, loop: I32) -> dict[int, list[int]]:
