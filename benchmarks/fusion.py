@@ -108,14 +108,13 @@ def flicker_mm(meshes: Iterable[F32], topology: Topology) -> float:
 
 
 def mode_errors(
-    avatars: Mapping[str, FusedAvatar], frames: Iterable[tuple[AvatarState, AvatarState, F32]]
+    avatars: Mapping[str, FusedAvatar], frames: Iterable[tuple[AvatarState, F32]]
 ) -> dict[str, dict[str, float]]:
     """Table V: V2V and PA-V2V, whole and of the face, per mode.
 
     Args:
         avatars: one per mode, all of one topology.
-        frames: found state, true state (unused but for its index), and true vertices (V, 3).
-            The true mesh has the avatars' topology.
+        frames: the found state and the true vertices (V, 3) of each, in the avatars' topology.
 
     Returns:
         ``{mode: {v2v_mm, pa_v2v_mm, face_v2v_mm, face_pa_v2v_mm}}``, means over the frames. V2V is
@@ -125,7 +124,7 @@ def mode_errors(
     posers = {mode: Poser(avatar) for mode, avatar in avatars.items()}
     necks = {mode: _neck(avatar) for mode, avatar in avatars.items()}
     series: dict[str, list[list[float]]] = {mode: [] for mode in avatars}
-    for found, _, truth in frames:
+    for found, truth in frames:
         for mode, poser in posers.items():
             mesh = poser.pose(found)
             face = mesh.topology.regions == Region.FACE
@@ -227,7 +226,8 @@ class _Study:
         view = FaceView(
             quaternions.from_rotation_vector(np.array([0.0, yaw, 0.0])).astype(np.float32), 60.0
         )
-        body = BodyEstimate(Phenotypes(*map(float, believed)), view=view)
+        doubts = Phenotypes(*[max(off.phenotype, 1e-3)] * 6)
+        body = BodyEstimate(Phenotypes(*map(float, believed)), doubts, view)
         return truth, body, self._face(truth, view, rng)
 
     def _face(self, truth: Identity, view: FaceView, rng: np.random.Generator) -> FaceEstimate:

@@ -35,7 +35,7 @@ UNSURE = 4.0
 SEAM_NOISE_M = 0.003
 INDEPENDENT = 40
 """Vertices err together with their neighbours: so many of a face's count as independent."""
-SCALE_DOUBT, TURN_DOUBT_RAD, MOVE_DOUBT_M = 0.08, 0.1, 0.02
+SCALE_DOUBT, TURN_DOUBT_RAD, MOVE_DOUBT_M = 0.03, 0.1, 0.02
 """Pose prior: how far the placement may go from the rigid registration."""
 SLOPE_STEP = 0.01
 
