@@ -107,6 +107,13 @@ def flicker_mm(meshes: Iterable[F32], topology: Topology) -> float:
     return MM * float(np.sqrt(np.mean(np.square(moves)))) if moves else float("nan")
 
 
+def avatars_by_mode(
+    model: BodyModel, fusion_map: FusionMap, body: BodyEstimate, face: FaceEstimate
+) -> dict[str, FusedAvatar]:
+    """One person fused in every mode, for :func:`mode_errors`."""
+    return {mode: fusion_of(mode, model, fusion_map).fuse(body, face) for mode in MODES}
+
+
 def mode_errors(
     avatars: Mapping[str, FusedAvatar], frames: Iterable[tuple[AvatarState, F32]]
 ) -> dict[str, dict[str, float]]:

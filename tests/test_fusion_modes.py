@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.avatar.topology import Region
 from engine.body.blend_skinning import Poser
 from engine.errors import AvatarError
+from engine.fusion.base_avatar import BaseAvatar
 from engine.fusion.copy_paste import fuse
 from engine.fusion.estimates import BodyEstimate, FaceEstimate, FaceView, estimates_of
 from engine.fusion.fusion_map_file import load_fusion_map
@@ -221,3 +224,26 @@ def _average(body):
 def test_an_unknown_mode_is_named(body, fusion_map):
     with pytest.raises(AvatarError, match="copy-paste"):
         fusion_of("glue", body, fusion_map)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_identity_is_fused_in_the_mode_that_was_asked_for(body, model_cache, own, mode):
+    base = BaseAvatar.load(model_cache, mode)
+    relief = np.zeros(len(base.average.rest_vertices_m), np.float32)
+    identity = Identity(4, SOMEBODY, face=FaceShape(own, 1.0), detail_m=relief)
+    avatar = base.avatar_of(identity)
+    assert avatar.identity_version == 4
+    assert avatar.texture is base.average.texture
+    assert avatar.topology is base.average.topology
+    skin = np.flatnonzero(PasteRegion.of(body).weights == 1)
+    true = body.shape(SOMEBODY, own).vertices_m[skin].astype(float)
+    found = aligned(avatar.rest_vertices_m[skin].astype(float), true, scaled=False)
+    assert np.linalg.norm(found - true, axis=1).max() < 2e-4
+    raised = dataclasses.replace(identity, detail_m=relief + np.float32(1e-3))
+    moved = base.avatar_of(raised).rest_vertices_m - avatar.rest_vertices_m
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1e-3, atol=1e-5)
+
+
+def test_a_base_in_an_unknown_mode_is_refused(model_cache):
+    with pytest.raises(AvatarError, match="attention"):
+        BaseAvatar.load(model_cache, "glue")

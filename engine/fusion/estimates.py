@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,10 @@ class FaceEstimate:
     alpha: F32 | None = None
     """Coefficients of the face's own model, where that is grafted as it is; see ``graft.py``."""
 
+    shared: F32 | None = None
+    """(I,) coefficients on the body's own head, where both modules used that one: the face lies in
+    the body's frame already, and these are what the face's own evidence and prior led to."""
+
     @staticmethod
     def of(model: BodyModel, phenotypes: Phenotypes, face: FaceShape) -> FaceEstimate:
         """The face that coefficients make on a head of these phenotypes.
@@ -61,10 +65,11 @@ class FaceEstimate:
 
 
 def estimates_of(model: BodyModel, identity: Identity) -> tuple[BodyEstimate, FaceEstimate]:
-    """What a published identity says to each module.
+    """What a published identity says to each module; both were found on one head, in one frame.
 
     Raises:
         AvatarError: the identity's face was made for another model.
     """
-    face = identity.face or FaceShape(np.zeros(model.identity_count, np.float32))
-    return BodyEstimate(identity.phenotypes), FaceEstimate.of(model, identity.phenotypes, face)
+    shape = identity.face or FaceShape(np.zeros(model.identity_count, np.float32))
+    face = FaceEstimate.of(model, identity.phenotypes, shape)
+    return BodyEstimate(identity.phenotypes), replace(face, shared=shape.coefficients)

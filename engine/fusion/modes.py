@@ -6,7 +6,7 @@ the same: changing the mode never changes the mesh's structure, and costs nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -77,11 +77,13 @@ class CopyPaste:
             body_m: (V, 3) the body at rest.
             face: in its own frame.
         """
+        if face.shared is not None:
+            return face
         skin = self.region.skin
         source, target = (v[skin].astype(np.float64) for v in (face.vertices_m, body_m))
         laid = procrustes(source, target, np.ones(len(skin)))
         vertices, eyes = (apply(laid, p) for p in (face.vertices_m, face.eyes_m))
-        return FaceEstimate(vertices.astype(np.float32), eyes.astype(np.float32), face.confidence)
+        return replace(face, vertices_m=vertices.astype(np.float32), eyes_m=eyes.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,12 @@ def trust_of(model: BodyModel, view: FaceView) -> F32:
     return np.maximum(LEAST_TRUST, view.confidence * detail * ramp).astype(np.float32)
 
 
+def check_mode(mode: str) -> None:
+    """Raise an AvatarError that names the modes, unless ``mode`` is one."""
+    if mode not in MODES:
+        raise AvatarError(f"there is no fusion {mode!r}; choose one of {', '.join(MODES)}")
+
+
 def fusion_of(
     mode: str, model: BodyModel, fusion_map: FusionMap, graft: Graft | None = None
 ) -> Fusion:
@@ -189,8 +197,7 @@ def fusion_of(
     Raises:
         AvatarError: there is no such mode.
     """
-    if mode not in MODES:
-        raise AvatarError(f"there is no fusion {mode!r}; choose one of {', '.join(MODES)}")
+    check_mode(mode)
     region = PasteRegion.of(model)
     own: CopyPaste | Optimisation | Attention
     if mode == COPY_PASTE:

@@ -7,8 +7,9 @@ Both share the parameters ``Theta = {phenotypes, face coefficients, placement}``
 over the face's vertices f_i, which the face's module gives in a scale and place of its own. The
 first term is the face's evidence. The seam loss ``L_s``, the same distances over the seam S, makes
 both agree where they are joined. The shape prior keeps the phenotypes near those that the body's
-module found and the coefficients near the average face; the pose prior keeps the face's placement
-near the rigid registration it starts from.
+module found and the coefficients near the average face, or near those that the face's module
+found on this very head; the pose prior keeps the face's placement near the rigid registration it
+starts from.
 
 Everything is linear but the rotation and the phenotypes, and these are linear between two of
 their anchors: Gauss-Newton with exact derivatives, a few steps.
@@ -16,7 +17,7 @@ their anchors: Gauss-Newton with exact derivatives, a few steps.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from engine.avatar.anny import BodyModel
 from engine.face.head_pose import Similarity, procrustes
 from engine.fusion.estimates import BodyEstimate, FaceEstimate
 from engine.fusion.paste_region import PasteRegion
+from engine.fusion.registration import apply
 from engine.types import F32, F64, I32, FaceShape, Phenotypes
 
 ITERATIONS = 8
@@ -35,8 +37,11 @@ UNSURE = 4.0
 SEAM_NOISE_M = 0.003
 INDEPENDENT = 40
 """Vertices err together with their neighbours: so many of a face's count as independent."""
-SCALE_DOUBT, TURN_DOUBT_RAD, MOVE_DOUBT_M = 0.03, 0.1, 0.02
-"""Pose prior: how far the placement may go from the rigid registration."""
+PLACEMENT_DOUBTS = np.array([0.1, 0.1, 0.1, 0.02, 0.02, 0.02, 0.03])
+"""Pose prior: how far the placement may turn (rad), move (m) and grow from the registration."""
+SHARED_DOUBTS = np.array([1e-3, 1e-3, 1e-3, 0.02, 0.02, 0.02, 1e-3])
+"""Of a face in the body's own frame: only its floor is not the template's."""
+PEOPLE, MOVES = len(fields(Phenotypes)), len(PLACEMENT_DOUBTS)
 SLOPE_STEP = 0.01
 
 
@@ -84,34 +89,41 @@ class HeadSolver:
         """
         points = face.vertices_m[self._rows].astype(np.float64)
         weights = self._weights(face.confidence, trust)
-        start = np.array(astuple(body.phenotypes))
-        doubts = np.array(astuple(body.doubts))
-        own = np.zeros(len(self._own))
-        people, mean = start.copy(), points.mean(axis=0)
-        first = procrustes(points, self._head(people, own), weights)
-        placement, moved = first, np.zeros(7)
+        prior = self._prior(body, face, points, weights)
+        theta, mean = prior.mean.copy(), points.mean(axis=0)
         for _ in range(ITERATIONS):
-            slopes = self._slopes(people)
+            people, own, moved = _split(theta)
+            placement = _placed(prior.placement, moved, mean)
+            left = apply(placement, points) - self._head(people, own)
             arms = placement.scale * (points - mean) @ placement.rotation.T
-            left = arms + placement.rotation @ mean * placement.scale + placement.translation
-            left -= self._head(people, own)
-            jacobian = np.concatenate([-slopes, -self._own, _placement_slopes(arms)])
-            prior = np.concatenate([
-                (people - start) / doubts**2, own, moved / _PLACEMENT_DOUBTS**2,
-            ])  # fmt: skip
-            stiffness = np.concatenate([1 / doubts**2, np.ones_like(own), 1 / _PLACEMENT_DOUBTS**2])
+            slopes = (-self._slopes(people), -self._own, _placement_slopes(arms))
+            jacobian = np.concatenate(slopes)
             weighted = jacobian * np.repeat(weights, 3)
-            hessian = weighted @ jacobian.T + np.diag(stiffness)
-            step = np.linalg.solve(hessian, -(weighted @ left.reshape(-1) + prior))
-            people = np.clip(people + step[:6], 0.0, 1.0)
-            own = own + step[6:-7]
-            moved = moved + step[-7:]
-            placement = _placed(first, moved, mean)
+            gradient = weighted @ left.reshape(-1) + (theta - prior.mean) * prior.stiffness
+            step = np.linalg.solve(weighted @ jacobian.T + np.diag(prior.stiffness), -gradient)
+            theta = theta + step
+            theta[:PEOPLE] = np.clip(theta[:PEOPLE], 0.0, 1.0)
             if np.abs(step).max() < CONVERGED:
                 break
-        seam = (left[self._on_seam] ** 2).sum(axis=1).mean() ** 0.5
+        people, own, moved = _split(theta)
+        placement = _placed(prior.placement, moved, mean)
+        left = (apply(placement, points) - self._head(people, own))[self._on_seam]
         shape = FaceShape(own.astype(np.float32), face.confidence)
-        return SharedParameters(Phenotypes(*map(float, people)), shape, placement, float(seam))
+        seam_m = float(np.sqrt((left**2).sum(axis=1).mean()))
+        return SharedParameters(Phenotypes(*map(float, people)), shape, placement, seam_m)
+
+    def _prior(self, body: BodyEstimate, face: FaceEstimate, points: F64, weights: F64) -> _Prior:
+        people = np.array(astuple(body.phenotypes))
+        if face.shared is None:
+            own, doubts = np.zeros(len(self._own)), PLACEMENT_DOUBTS
+            placement = procrustes(points, self._head(people, own), weights)
+        else:
+            own, doubts = face.shared.astype(np.float64), SHARED_DOUBTS
+            shift = (self._head(people, own) - points).mean(axis=0)
+            placement = Similarity(1.0, np.eye(3), shift)
+        spread = np.concatenate([astuple(body.doubts), np.ones_like(own), doubts])
+        mean = np.concatenate([people, own, np.zeros(len(doubts))])
+        return _Prior(mean, 1.0 / spread**2, placement)
 
     def _weights(self, confidence: float, trust: F32 | None) -> F64:
         """(N,) inverse variances of the face's vertices, those on the seam for both terms."""
@@ -140,7 +152,20 @@ class HeadSolver:
         return np.asarray(np.array(changes) @ self._shapes)
 
 
-_PLACEMENT_DOUBTS = np.array([*[TURN_DOUBT_RAD] * 3, *[MOVE_DOUBT_M] * 3, SCALE_DOUBT])
+@dataclass(frozen=True, slots=True)
+class _Prior:
+    """Normal, over phenotypes, coefficients and what moves the placement."""
+
+    mean: F64
+    stiffness: F64
+    """Inverse variances."""
+    placement: Similarity
+    """Which the moves start from."""
+
+
+def _split(theta: F64) -> tuple[F64, F64, F64]:
+    """Phenotypes, coefficients, and turn, move and logarithm of scale."""
+    return theta[:PEOPLE], theta[PEOPLE:-MOVES], theta[-MOVES:]
 
 
 def _own_basis(model: BodyModel, rows: I32) -> F64:
