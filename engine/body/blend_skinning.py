@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from engine.avatar.topology import FusedAvatar
 from engine.body.kinematics import forward_kinematics
@@ -21,11 +22,13 @@ _NOWHERE = np.zeros(3, np.float32)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _express(rest: F32, spans: I32, values: F32, expression: F32, out: F32) -> None:
+def _express(
+    rest: F32, spans: I32, steps: F32, values: NDArray[np.int16], expression: F32, out: F32
+) -> None:
     """``rest + sum_e expression_e offset_e``: (3, V) sorted, over the spans of MorphSpans."""
     out[:] = rest
     for s in range(spans.shape[0]):
-        activation = expression[spans[s, 0]]
+        activation = expression[spans[s, 0]] * steps[s]
         if activation == np.float32(0.0):
             continue
         first, end, begin = spans[s, 1], spans[s, 2], spans[s, 3]
@@ -34,7 +37,7 @@ def _express(rest: F32, spans: I32, values: F32, expression: F32, out: F32) -> N
             target = out[axis, first:end]
             offset = values[begin + axis * length : begin + (axis + 1) * length]
             for i in range(length):
-                target[i] += activation * offset[i]
+                target[i] += activation * np.float32(offset[i])
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -67,12 +70,17 @@ def _blend(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _unsort(points: F32, order: I32, translation: F32, out: F32) -> None:
-    """Translate, and put (3, V) sorted points back to (V, 3) in the avatar's order."""
+def _unsort(points: F32, places: I32, translation: F32, out: F32) -> None:
+    """Translate, and put (3, V) sorted points back to (V, 3) in the avatar's order.
+
+    It writes one vertex after the other: what it reads was just made and is near, what it writes
+    is not.
+    """
+    x, y, z = points[0], points[1], points[2]
     tx, ty, tz = translation[0], translation[1], translation[2]
-    for i in range(order.shape[0]):
-        v = order[i]
-        out[v, 0], out[v, 1], out[v, 2] = points[0, i] + tx, points[1, i] + ty, points[2, i] + tz
+    for v in range(places.shape[0]):
+        i = places[v]
+        out[v, 0], out[v, 1], out[v, 2] = x[i] + tx, y[i] + ty, z[i] + tz
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,7 @@ def pose_avatar(
     w, layout = workspace, workspace.layout
     morphs, runs = layout.morphs, layout.runs
     forward_kinematics(rotations_xyzw, avatar.joints_m, avatar.parents, w.transforms)
-    _express(layout.rest_m, morphs.spans, morphs.values, expression, w.expressed)
+    _express(layout.rest_m, morphs.spans, morphs.steps_m, morphs.values, expression, w.expressed)
     _blend(
         w.expressed,
         runs.bounds,
@@ -137,8 +145,8 @@ def pose_avatar(
         w.posed,
     )
     fan_normals(w.posed, layout.fans, w.normals)
-    _unsort(w.posed, layout.order, translation_m, vertices_m)
-    _unsort(w.normals, layout.order, _NOWHERE, normals)
+    _unsort(w.posed, layout.places, translation_m, vertices_m)
+    _unsort(w.normals, layout.places, _NOWHERE, normals)
 
 
 class Poser:
