@@ -167,7 +167,7 @@ def test_a_template_warps_onto_another_mesh_of_a_bent_surface():
     assert np.quantile(to_surface, 0.95) < 0.1 < 1.0 < np.quantile(rigid, 0.95)
     off, before = (np.linalg.norm(v - bent(vertices), axis=1) for v in (warped, vertices))
     assert np.median(off) < 0.25 * np.median(before)
-    assert np.quantile(off, 0.95) < 0.25 * np.quantile(before, 0.95)
+    assert np.quantile(off, 0.95) < 0.5 * np.quantile(before, 0.95)
 
 
 def test_what_the_target_does_not_have_goes_along():
