@@ -346,6 +346,32 @@ def eval_performer_command(
         write_json(json, numbers)
 
 
+@evaluate.command("heads")
+def eval_heads_command(
+    identities: Annotated[
+        int | None, typer.Option(min=1, help="How many people; 4 without --full.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The table: 40 people, minutes.")] = False,
+    json: JsonOption = None,
+    picture: Annotated[
+        Path, typer.Option(help="Draw input, truth, ours and error of some of them, as PNG.")
+    ] = Path("sars-output/heads.png"),
+    ict: Annotated[
+        Path | None, typer.Option(help="ICT-FaceKit's folder FaceXModel; $SARS_ICT otherwise.")
+    ] = None,
+) -> None:
+    """The shape of other people's heads, filmed and reconstructed: SARS Table I."""
+    from benchmarks.heads.evaluation import DEFAULT_IDENTITIES, FULL_IDENTITIES, eval_heads
+    from benchmarks.report import print_table, write_json
+
+    count = identities or (FULL_IDENTITIES if full else DEFAULT_IDENTITIES)
+    numbers = eval_heads(count, ict, picture)
+    print_table(f"heads: {count} people of ICT-FaceKit", numbers)
+    typer.echo(f"wrote {picture}")
+    if json is not None:
+        write_json(json, numbers)
+
+
 def has_display() -> bool:
     """Whether a window could be opened."""
     on_x11_or_wayland = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")

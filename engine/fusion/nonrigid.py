@@ -97,7 +97,8 @@ class _Field:
         """The field's mean, given noisy displacements (M, 3) at points (M, 3)."""
         share = (noise / (STEEPNESS * width)) ** 2
         covariance = _gaussian(points, points, width) + share * np.eye(len(points))
-        return _Field(points, np.linalg.solve(covariance, displacements), width)
+        weights = np.asarray(np.linalg.solve(covariance, displacements), np.float64)
+        return _Field(points, weights, width)
 
     def move(self, points: F64) -> F64:
         return points + _gaussian(points, self.centres, self.width) @ self.weights

@@ -24,8 +24,8 @@ IDENTITY = Similarity(1.0, np.eye(3), np.zeros(3))
 PROPER_SIGNS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float64)
 """The four ways to flip a right-handed set of axes into another."""
 TRIAL_ITERATIONS = 6
-ITERATIONS = 60
-CONVERGED = 1e-4
+ITERATIONS = 30
+CONVERGED = 3e-4
 """A step that turns by less than this (rad) and moves by less than this share of the size ends."""
 KEPT = 0.9
 """Share of the pairs, the closest, that count."""
