@@ -17,6 +17,8 @@ from engine.errors import AvatarError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from engine.avatar.anny import BodyModel
+    from engine.avatar.morphable_model import MorphableModel
     from engine.engine import EngineOptions
     from engine.inference.store import ModelStore
     from engine.sources.source import Source
@@ -34,8 +36,12 @@ app = typer.Typer(
 )
 bench = typer.Typer(no_args_is_help=True, help="Measure speed. Prints a table, writes JSON.")
 evaluate = typer.Typer(no_args_is_help=True, help="Measure accuracy. Prints a table, writes JSON.")
+convert = typer.Typer(
+    no_args_is_help=True, help="Turn a morphable head of other makers into a file of ours."
+)
 app.add_typer(bench, name="bench")
 app.add_typer(evaluate, name="eval")
+app.add_typer(convert, name="convert")
 
 SOURCE_HELP = (
     "A webcam's number (0), a video or picture file, 'portrait', 'performer' "
@@ -55,6 +61,35 @@ SemanticsOption = Annotated[
         "--semantics/--no-semantics",
         help="Estimate age and gender about once a second. Off: the networks are never loaded.",
     ),
+]
+
+IdentityOption = Annotated[
+    bool,
+    typer.Option(
+        "--identity/--no-identity",
+        help="Estimate who the person is: face, skin, age and gender. Off: the avatar stays as it "
+        "starts.",
+    ),
+]
+AgeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--age",
+        metavar="YEARS",
+        help="The avatar's age, 0 to 100, whatever is estimated; the face stays the person's.",
+    ),
+]
+GenderOption = Annotated[
+    float | None, typer.Option("--gender", help="0 male to 1 female, as for --age.")
+]
+WeightOption = Annotated[
+    float | None, typer.Option("--weight", help="0 to 1; 0.5 is the average, as below.")
+]
+MuscleOption = Annotated[float | None, typer.Option("--muscle", help="0 to 1.")]
+HeightOption = Annotated[float | None, typer.Option("--height", help="0 to 1.")]
+ProportionsOption = Annotated[float | None, typer.Option("--proportions", help="0 to 1.")]
+PinOption = Annotated[
+    bool, typer.Option("--pin", help="Keep the shape as it starts: no estimate changes it.")
 ]
 
 
@@ -113,13 +148,23 @@ def run(
         float, typer.Option(min=0.1, help="How long to record a webcam.")
     ] = LIVE_SECONDS,
     mirror: Annotated[bool, typer.Option(help="Show the window as a mirror.")] = False,
+    age: AgeOption = None,
+    gender: GenderOption = None,
+    weight: WeightOption = None,
+    muscle: MuscleOption = None,
+    height: HeightOption = None,
+    proportions: ProportionsOption = None,
+    pin: PinOption = False,
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
+    identity: IdentityOption = True,
 ) -> None:
     """Run SOURCE through the engine: in a window, or recorded beside its avatar."""
     from engine.engine import EngineOptions
+    from engine.identity_edit import IdentityEdit
 
-    options = EngineOptions(backend=backend, semantics=semantics)
+    edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
+    options = EngineOptions(backend=backend, semantics=semantics, identity=identity, edit=edit)
     if window is None:
         window = has_display()
     if window:
@@ -186,13 +231,29 @@ def serve(
     token: Annotated[str | None, typer.Option(help="Require this bearer token.")] = None,
     cert: Annotated[Path | None, typer.Option(help="TLS certificate, PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="TLS key, PEM.")] = None,
+    allow_control: Annotated[
+        bool,
+        typer.Option(
+            "--allow-control",
+            help="Everybody who watches may change the avatar; else only who sends the camera.",
+        ),
+    ] = False,
+    age: AgeOption = None,
+    gender: GenderOption = None,
+    weight: WeightOption = None,
+    muscle: MuscleOption = None,
+    height: HeightOption = None,
+    proportions: ProportionsOption = None,
+    pin: PinOption = False,
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
+    identity: IdentityOption = True,
 ) -> None:
     """Stream the avatar over WebRTC: to `sars view URL`, or to a browser at URL."""
     import logging
 
     from engine.engine import EngineOptions
+    from engine.identity_edit import IdentityEdit
     from stream.server import ServerOptions
     from stream.signalling import Access
 
@@ -200,12 +261,15 @@ def serve(
     options = ServerOptions(
         host=host,
         port=port,
-        access=Access(token=token),
+        access=Access(token=token, allow_control=allow_control),
         certificate=cert,
         key=key,
         pages=Path(__file__).with_name("viewer") / "web" / "dist",
     )
-    engine_options = EngineOptions(backend=backend, semantics=semantics)
+    edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
+    engine_options = EngineOptions(
+        backend=backend, semantics=semantics, identity=identity, edit=edit
+    )
     run_async(serve_until_stopped(engine_options, options, source, loop))
 
 
@@ -290,8 +354,12 @@ def bench_engine_command(
     peer: Annotated[
         bool, typer.Option("--peer", help="Also run MediaPipe Holistic, before and after.")
     ] = False,
+    paced: Annotated[
+        bool, typer.Option("--paced", help="At the source's own rate, late frames dropped.")
+    ] = False,
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
+    identity: IdentityOption = True,
 ) -> None:
     """Frames per second and milliseconds per stage, as fast as it goes, nothing dropped."""
     from benchmarks.engine import bench_engine
@@ -299,12 +367,32 @@ def bench_engine_command(
     from benchmarks.report import print_table, write_json
     from engine.engine import EngineOptions
 
-    options = EngineOptions(backend=backend, semantics=semantics)
+    options = EngineOptions(backend=backend, semantics=semantics, identity=identity)
     if peer:
         numbers = bench_beside_peer(source, frames, options)
     else:
-        numbers = run_async(bench_engine(source, frames, options))
+        numbers = run_async(bench_engine(source, frames, options, paced=paced))
     print_table(f"engine on {source}", numbers)
+    if json is not None:
+        write_json(json, numbers)
+
+
+@bench.command("slow-loop")
+def bench_slow_loop_command(
+    source: SourceOption = "portrait",
+    frames: Annotated[int, typer.Option(min=6, help="How many in each of six runs.")] = 600,
+    json: JsonOption = None,
+    backend: BackendOption = "auto",
+    semantics: SemanticsOption = True,
+) -> None:
+    """Latency of frames with identity estimates on and off, in turns."""
+    from benchmarks.report import print_table, write_json
+    from benchmarks.slow_loop import bench_slow_loop
+    from engine.engine import EngineOptions
+
+    options = EngineOptions(backend=backend, semantics=semantics)
+    numbers = bench_slow_loop(source, frames, options)
+    print_table(f"slow loop on {source}", numbers)
     if json is not None:
         write_json(json, numbers)
 
@@ -344,6 +432,78 @@ def eval_performer_command(
     print_table(f"performer: {performance}", numbers)
     if json is not None:
         write_json(json, numbers)
+
+
+OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="The .npz to write.")]
+
+
+@convert.command("ict")
+def convert_ict_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="FaceXModel of github.com/ICT-VGL/ICT-FaceKit (MIT), or its compact .npz.",
+        ),
+    ],
+    out: OutArgument,
+) -> None:
+    """ICT-FaceKit's light model: 100 identity modes, 51 actions, teeth and eyes."""
+    from exporters.face_models.convert import convert_ict
+
+    write_head(partial(convert_ict, folder), out)
+
+
+@convert.command("flame")
+def convert_flame_command(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Your generic_model.pkl, or one of its siblings."),
+    ],
+    out: OutArgument,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            help="flame_static_embedding.pkl or mediapipe_landmark_embedding.npz: lays Anny's "
+            "landmarks and actions on more exactly than the shape alone."
+        ),
+    ] = None,
+    texture: Annotated[
+        Path | None, typer.Option(help="FLAME_texture.npz: albedo and texture coordinates.")
+    ] = None,
+) -> None:
+    """FLAME: 300 identity modes, actions from Anny, jaw and eyes from its own joints."""
+    from exporters.face_models.convert import convert_flame
+
+    write_head(partial(convert_flame, file, landmarks, texture), out)
+
+
+@convert.command("facescape")
+def convert_facescape_command(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Your facescape_bm_v1.6_847_50_52_id_front.npz."),
+    ],
+    out: OutArgument,
+) -> None:
+    """FaceScape's bilinear model: its identity modes at rest, 51 actions, vertex colours."""
+    from exporters.face_models.convert import convert_facescape
+
+    write_head(partial(convert_facescape, file), out)
+
+
+def write_head(convert_with: Callable[[BodyModel], MorphableModel], out: Path) -> None:
+    """Convert with the help of Anny's head, and say what came out."""
+    from engine.avatar.anny import BodyModel
+    from engine.inference.store import BODY_FILE, ModelStore
+    from exporters.face_models.convert import run_conversion
+
+    body = BodyModel.load(ModelStore.default().path(BODY_FILE))
+    model = run_conversion(partial(convert_with, body), out)
+    typer.echo(
+        f"wrote {out}: {model.name}, {len(model.mean_m)} vertices, {len(model.identity)} identity "
+        f"modes, {int(model.actions.sum())} actions; {model.licence}"
+    )
 
 
 @evaluate.command("heads")

@@ -99,8 +99,10 @@ class _Tally:
         }
 
 
-async def bench_engine(spec: str, frames: int, options: EngineOptions) -> dict[str, Any]:
-    """Run ``frames`` frames of a source through the engine, nothing dropped.
+async def bench_engine(
+    spec: str, frames: int, options: EngineOptions, *, paced: bool = False
+) -> dict[str, Any]:
+    """Run ``frames`` frames of a source through the engine.
 
     A shorter source starts over until the count is reached.
 
@@ -108,6 +110,8 @@ async def bench_engine(spec: str, frames: int, options: EngineOptions) -> dict[s
         spec: SOURCE as on the command line.
         frames: how many frames to take.
         options: how the engine is put together.
+        paced: take them at the source's own rate, late ones dropped, as live; else as fast as it
+            goes, nothing dropped.
 
     Returns:
         The JSON of the report: see the keys above; milliseconds are of work per frame.
@@ -116,8 +120,10 @@ async def bench_engine(spec: str, frames: int, options: EngineOptions) -> dict[s
         SourceError: the source cannot be read, or is too short to time.
     """
     tally = _Tally()
-    with Engine.open(options) as engine, Repeated(lambda: open_source(spec), frames) as source:
-        async with engine.pipeline.run(source, Policy.BLOCK) as results:
+    policy = Policy.LATEST if paced else Policy.BLOCK
+    pictures = Repeated(lambda: open_source(spec, paced=paced), frames)
+    with Engine.open(options) as engine, pictures as source:
+        async with engine.pipeline.run(source, policy) as results:
             async for result in results:
                 tally.add(result)
         return tally.numbers() | {"backend": engine.backend}

@@ -77,6 +77,7 @@ def bench_beside_peer(spec: str, frames: int, options: EngineOptions) -> dict[st
     arguments = ["bench", "engine", "--source", spec, "--frames", str(frames)]
     arguments += ["--backend", options.backend]
     arguments += [] if options.semantics else ["--no-semantics"]
+    arguments += [] if options.identity else ["--no-identity"]
     before = peer_fps(options.store, Path(spec), frames)
     numbers = sars_numbers(arguments)
     after = peer_fps(options.store, Path(spec), frames)

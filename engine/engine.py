@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from engine.age_and_gender import AgeAndGender
 from engine.fusion.base_avatar import BaseAvatar
+from engine.identity_edit import IdentityEdit
+from engine.identity_keeper import IdentityKeeper
 from engine.inference.store import ModelStore
 from engine.kernels import start_numba
 from engine.perception.networks import Networks
@@ -15,7 +18,7 @@ from engine.perception.observer import Observer
 from engine.perception.semantics import SemanticsEstimator
 from engine.pipeline import Pipeline
 from engine.reconstructor import Reconstructor
-from engine.slow_loop import SlowLoop
+from engine.slow_loop import SlowEstimator, SlowLoop
 from engine.types import Identity, Phenotypes
 
 
@@ -27,8 +30,12 @@ class EngineOptions:
     """openvino, onnxruntime, or auto: by machine."""
     semantics: bool = True
     """Whether age and gender are estimated; if not, their networks are never loaded."""
+    identity: bool = True
+    """Whether anything of the person is estimated; if not, the avatar stays as it started."""
     phenotypes: Phenotypes = field(default_factory=Phenotypes)
     """The shape to start from, and to keep where nothing better is known."""
+    edit: IdentityEdit = field(default_factory=IdentityEdit)
+    """What the user wants of the avatar, whatever is estimated."""
     store: ModelStore = field(default_factory=ModelStore.default)
 
 
@@ -38,7 +45,7 @@ class Engine:
 
     pipeline: Pipeline
     reconstructor: Reconstructor
-    slow_loop: SlowLoop | None
+    slow_loop: SlowLoop
     networks: Networks
 
     @property
@@ -55,25 +62,24 @@ class Engine:
             ModelFileError: a model is missing or damaged: run ``sars setup``.
             AvatarError: the backend is unknown or not installed.
         """
-        identity = Identity(phenotypes=options.phenotypes)
+        keeper = IdentityKeeper(Identity(phenotypes=options.phenotypes), options.edit)
         networks = Networks(options.store, options.backend)
         # Networks and body load side by side: both spend their time outside Python.
         with networks.preload():
             start_numba()
-            reconstructor = Reconstructor(BaseAvatar.load(options.store), identity)
+            reconstructor = Reconstructor(BaseAvatar.load(options.store), keeper.identity)
             observer = Observer(networks)
-        slow_loop = None
-        if options.semantics:
-            estimator = SemanticsEstimator(networks)
-            slow_loop = SlowLoop(estimator, identity, reconstructor.become)
-            slow_loop.start()
+        estimators: list[SlowEstimator] = []
+        if options.identity and options.semantics:
+            estimators.append(AgeAndGender(SemanticsEstimator(networks)))
+        slow_loop = SlowLoop(keeper, estimators, reconstructor.become)
+        slow_loop.start()
         pipeline = Pipeline(observer, reconstructor, slow_loop)
         # What was loaded stays: no frame waits while the collector looks through it (70 ms).
         gc.freeze()
         try:
             yield Engine(pipeline, reconstructor, slow_loop, networks)
         finally:
-            if slow_loop is not None:
-                slow_loop.stop()
+            slow_loop.stop()
             observer.close()
             gc.unfreeze()

@@ -183,6 +183,7 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         error: BaseException | None = None
         self._reconstructor.reset()
+        strangers = self._reconstructor.strangers
         try:
             async for task in observing:
                 item = await task
@@ -192,7 +193,10 @@ class Pipeline:
                 stages_ms = item.stages_ms | fit_ms
                 stages_ms["latency"] = (finished - item.taken_at_ns) / 1e6
                 if self._slow_loop is not None:
-                    self._slow_loop.offer(item.frame, item.observation)
+                    if self._reconstructor.strangers != strangers:
+                        strangers = self._reconstructor.strangers
+                        self._slow_loop.another_person()
+                    self._slow_loop.offer(item.frame, item.observation, state)
                 avatar = self._reconstructor.avatar
                 await results.put(
                     Result(item.frame, item.observation, state, mesh, avatar, stages_ms, finished)

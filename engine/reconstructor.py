@@ -64,6 +64,11 @@ class Reconstructor:
         """The avatar of the newest frame."""
         return self._person.avatar
 
+    @property
+    def strangers(self) -> int:
+        """How often another person than the one before has turned out to be watched."""
+        return self._face.strangers
+
     def become(self, identity: Identity) -> None:
         """Take over an identity from the next frame on. Any thread may call this.
 

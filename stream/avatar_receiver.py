@@ -22,11 +22,16 @@ from stream.protocol import (
     AvatarHeader,
     ChannelSpec,
     ControlMessage,
+    Edit,
     Failure,
     Hello,
+    IdentityNews,
     Ping,
     Pong,
     Progress,
+    Refusal,
+    SourceNews,
+    SourceState,
     Statistics,
     Tier,
     decode_control,
@@ -72,6 +77,12 @@ class AvatarReceiver:
         """What the mesh tier has cost, packets' headers included."""
         self._newest_state_ns = self._newest_mesh_ns = 0
         self.server_statistics: dict[str, float] = {}
+        self.source: SourceState = "live"
+        """Where the server's frames come from, by its last word."""
+        self.identity: IdentityNews | None = None
+        """Who the avatar is, by the server's last word."""
+        self.on_refusal: Callable[[str], None] = lambda _: None
+        """Why an edit was not done."""
         self.on_avatar: Callable[[AvatarFile], None] = lambda _: None
         self.on_state: Callable[[AvatarState], None] = lambda _: None
         """Every frame once, in order; one that was lost and recovered comes with the next."""
@@ -108,6 +119,10 @@ class AvatarReceiver:
     def ping(self) -> None:
         """Ask for the server's clock, and show that we are here; due every second."""
         self._say(Ping(self._clock_ns() // 1000))
+
+    def edit(self, edit: Edit) -> None:
+        """Ask the server to change the avatar; ``on_refusal`` hears of it where it does not."""
+        self._say(edit)
 
     def _packet(self, packet: bytes) -> None:
         offset = self.clock_offset_us
@@ -166,7 +181,13 @@ class AvatarReceiver:
                 self.server_statistics = message.values
             case Failure():
                 raise PeerError(f"the server ended the connection: {message.reason!r}")
-            case AvatarHeader() | Progress():
+            case SourceNews():
+                self.source = message.state
+            case IdentityNews():
+                self.identity = message
+            case Refusal():
+                self.on_refusal(message.reason)
+            case AvatarHeader() | Progress() | Edit():
                 raise PeerError(f"the server may not send {type(message).__name__} here")
 
     def _say(self, message: ControlMessage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from engine.errors import AvatarError
@@ -13,10 +14,15 @@ from stream.avatar_channel import AvatarFile
 from stream.feed import AvatarFeed, FeedItem
 from stream.mesh_codec import CodedMesh, MeshEncoder
 from stream.motion_codec import MotionEncoder, warm_up
+from stream.protocol import IdentityNews, SourceNews
 from stream.rare_log import RareLog
 from stream.watcher import Watcher
 
 log = logging.getLogger(__name__)
+
+AVATAR_REST = 2.0
+"""Times as long as an avatar took to write no other one is: a slider that is dragged must not
+take a core from the frames."""
 
 
 class Broadcast:
@@ -25,8 +31,14 @@ class Broadcast:
     What cannot be sent, a frame or an avatar, is left out and logged: the others still count.
     """
 
-    def __init__(self, feed: AvatarFeed) -> None:
-        self._feed = feed
+    def __init__(self, feed: AvatarFeed, *, is_open: bool = False) -> None:
+        """Nothing is read yet.
+
+        Args:
+            feed: what to send.
+            is_open: whether every watcher may edit the avatar, which they are told.
+        """
+        self._feed, self._is_open = feed, is_open
         self._motion = MotionEncoder()
         self._mesh = MeshEncoder()
         self._meshes: Slot[tuple[Callable[[], FusedMesh], AvatarState]] = Slot(Policy.LATEST)
@@ -36,6 +48,8 @@ class Broadcast:
         self._wanted = asyncio.Event()
         self._avatar: AvatarFile | None = None
         self._last_packet: bytes | None = None
+        self._source: SourceNews | None = None
+        self._identity: IdentityNews | None = None
         self.frames = 0
         """Frames read from the feed."""
 
@@ -62,7 +76,27 @@ class Broadcast:
         for watcher in self._watchers:
             watcher.send_statistics(self._feed.statistics())
 
+    def tell_news(self) -> None:
+        """Tell everybody of the source and the identity, where they are not what they were."""
+        source = SourceNews(self._feed.source)
+        if source != self._source:
+            self._source = source
+            self._tell(source)
+        status = self._feed.identity()
+        identity = None if status is None else IdentityNews.of(status, is_open=self._is_open)
+        if identity is not None and identity != self._identity:
+            self._identity = identity
+            self._tell(identity)
+
+    def _tell(self, news: SourceNews | IdentityNews) -> None:
+        for watcher in self._watchers:
+            watcher.tell(news)
+
     def _catch_up(self, watcher: Watcher) -> None:
+        self.tell_news()
+        for news in (self._source, self._identity):
+            if news is not None:
+                watcher.tell(news)
         if self._avatar is not None:
             watcher.send_avatar(self._avatar)
         if self._last_packet is not None:
@@ -70,6 +104,7 @@ class Broadcast:
 
     async def _forward(self, item: FeedItem) -> None:
         self.frames += 1
+        self.tell_news()
         if item.state.identity_version != self._wanted_version:
             self._wanted_version = item.state.identity_version
             self._wanted.set()
@@ -106,7 +141,9 @@ class Broadcast:
             self._wanted.clear()
             version = self._wanted_version
             if version is not None:
+                started_s = time.monotonic()
                 await self._load_avatar(version)
+                await asyncio.sleep(AVATAR_REST * (time.monotonic() - started_s))
 
     async def _load_avatar(self, version: int) -> None:
         try:

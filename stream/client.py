@@ -25,7 +25,7 @@ from stream.avatar_receiver import AvatarReceiver
 from stream.mesh_codec import ReceivedMesh
 from stream.motion_codec import warm_up
 from stream.motion_receiver import MotionStatistics
-from stream.protocol import AVATAR_MAX_BYTES, Tier
+from stream.protocol import AVATAR_MAX_BYTES, Edit, IdentityNews, SourceState, Tier
 from stream.rtc import RtcTransport, new_connection
 from stream.signalling import MAX_SDP_BYTES, SDP, WHEP_PATH
 
@@ -91,6 +91,8 @@ class AvatarClient:
         self.on_state: Callable[[AvatarState], None] = lambda _: None
         self.on_avatar: Callable[[AvatarFile], None] = lambda _: None
         self.on_mesh: Callable[[ReceivedMesh], None] = lambda _: None
+        self.on_refusal: Callable[[str], None] = lambda _: None
+        """Told in one sentence why an edit was not done."""
 
     async def run(self) -> None:
         """Watch until cancelled.
@@ -123,6 +125,23 @@ class AvatarClient:
         """The server's figures for an overlay."""
         receiver = self._receiver
         return {} if receiver is None else receiver.server_statistics
+
+    @property
+    def source(self) -> SourceState:
+        """Where the server's frames come from."""
+        receiver = self._receiver
+        return "live" if receiver is None else receiver.source
+
+    @property
+    def identity(self) -> IdentityNews | None:
+        """Who the avatar is, as the server knows it."""
+        receiver = self._receiver
+        return None if receiver is None else receiver.identity
+
+    def edit(self, edit: Edit) -> None:
+        """Ask the server to change the avatar; on the event loop."""
+        if self._receiver is not None:
+            self._receiver.edit(edit)
 
     async def _session(self, endpoint: str) -> bool:
         """One connection from beginning to end; whether a frame came over it."""
@@ -164,6 +183,7 @@ class AvatarClient:
         receiver.on_state = self._take_state
         receiver.on_avatar = self._take_avatar
         receiver.on_mesh = self._take_mesh
+        receiver.on_refusal = lambda reason: self.on_refusal(reason)
         return receiver
 
     async def _stay(self, transport: RtcTransport, receiver: AvatarReceiver) -> None:
@@ -222,6 +242,11 @@ class ClientThread:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def edit(self, edit: Edit) -> None:
+        """Ask the server to change the avatar; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self.client.edit, edit)
 
     def close(self) -> None:
         """Say goodbye and end the thread; safe to call twice, and at any time."""

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from engine.identity_edit import RANGES
 from engine.types import ARKIT_NAMES, JOINT_COUNT
 from stream import protocol
 from stream.binary import Layout, Wire
@@ -69,6 +70,7 @@ def _constants() -> str:
     values = {name: getattr(protocol, name) for name in _CONSTANTS}
     values |= {"JOINT_COUNT": JOINT_COUNT, "JOINT_BITS": protocol.joint_bits().tolist()}
     values["ARKIT_NAMES"] = list(ARKIT_NAMES)
+    values["EDIT_RANGES"] = {name: list(limits) for name, limits in RANGES.items()}
     lines = [f"export const {name} = {json.dumps(value)};" for name, value in values.items()]
     return "\n".join(lines) + "\n"
 
@@ -126,8 +128,9 @@ def _control_messages() -> str:
         hints = typing.get_type_hints(message, include_extras=True)
         tag = message.__struct_config__.tag
         parts += [f"export interface {message.__name__} {{", f'  type: "{tag}";']
+        mark = "?" if message.__struct_config__.omit_defaults else ""
         parts += [
-            f"  {f.name}: {_ts_type(hints[f.name])};" for f in msgspec.structs.fields(message)
+            f"  {f.name}{mark}: {_ts_type(hints[f.name])};" for f in msgspec.structs.fields(message)
         ]
         parts.append("}\n")
     union = " | ".join(message.__name__ for message in protocol.CONTROL_MESSAGES)
@@ -146,7 +149,9 @@ def _ts_type(hint: Any) -> str:
         return f"({_ts_type(arguments[0])})[]"
     if origin is dict:
         return f"Record<{_ts_type(arguments[0])}, {_ts_type(arguments[1])}>"
-    return {int: "number", float: "number", str: "string", bool: "boolean"}[hint]
+    return {int: "number", float: "number", str: "string", bool: "boolean", type(None): "null"}[
+        hint
+    ]
 
 
 if __name__ == "__main__":

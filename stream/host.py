@@ -55,6 +55,8 @@ class _Host:
         self, engine: Engine, feed: LiveFeed, write_glb: Callable[[FusedAvatar], bytes]
     ) -> None:
         self._engine, self._feed, self._write_glb = engine, feed, write_glb
+        slow_loop = engine.slow_loop
+        feed.steer(lambda: slow_loop.status, slow_loop.edit)
         self._published = False
 
     async def serve_all(self, sources: AsyncIterable[Source]) -> None:
@@ -68,6 +70,8 @@ class _Host:
             except Exception as error:  # one picture that breaks the engine is not the server's end
                 log.exception("a source ended by a defect of ours")
                 nothing = error
+            self._feed.source = "waiting"
+        self._feed.source = "ended"
         if not self._published:
             raise nothing
 

@@ -49,12 +49,12 @@ class Peers:
             self._reserved -= 1
 
     async def begin(
-        self, live: Callable[[], Awaitable[str]], close: Callable[[], Awaitable[None]]
+        self, live: Callable[[str], Awaitable[str]], close: Callable[[], Awaitable[None]]
     ) -> str:
         """Run a session until it ends by itself or by :meth:`end`; its id.
 
         Args:
-            live: runs while the session lives; returns why it ended.
+            live: runs while the session lives, given its id; returns why it ended.
             close: releases the connection, whatever happened.
         """
         session = secrets.token_urlsafe(16)
@@ -78,13 +78,16 @@ class Peers:
             await self.end(session)
 
     async def _run(
-        self, session: str, live: Callable[[], Awaitable[str]], close: Callable[[], Awaitable[None]]
+        self,
+        session: str,
+        live: Callable[[str], Awaitable[str]],
+        close: Callable[[], Awaitable[None]],
     ) -> None:
         """One bad peer never ends the server: whatever happens is a line in the log."""
         reason = "ended by request"
         log.info("%s %s joined", self._kind, session[:6])
         try:
-            reason = await live()
+            reason = await live(session)
         except AvatarError as error:
             reason = str(error)
         except asyncio.CancelledError:

@@ -7,6 +7,7 @@ generated from these definitions by ``stream.generate_ts``. A change of any layo
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
@@ -15,10 +16,11 @@ import numpy as np
 from msgspec import Meta
 
 from engine.errors import PeerError
+from engine.identity_edit import RANGES, IdentityEdit, IdentityStatus
 from engine.types import I32, JOINT_COUNT
 from stream.binary import F32, I16X3, I32X3, U8, U8X4, U16, U32, U64, Layout
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 # --- channels -------------------------------------------------------------------------------
 
@@ -186,6 +188,10 @@ Tier: TypeAlias = Literal["motion", "mesh"]
 Text: TypeAlias = Annotated[str, Meta(max_length=200)]
 Sha256: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Count: TypeAlias = Annotated[int, Meta(ge=0, lt=2**53)]
+Unit: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
+Years: TypeAlias = Annotated[float, Meta(ge=0.0, le=100.0)]
+Caricature: TypeAlias = Annotated[float, Meta(ge=0.0, le=2.0)]
+SourceState: TypeAlias = Literal["waiting", "live", "ended"]
 
 
 class _Message(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=False):
@@ -236,16 +242,111 @@ class Statistics(_Message, frozen=True, tag="statistics"):
     values: Annotated[dict[Annotated[str, Meta(max_length=40)], float], Meta(max_length=32)]
 
 
+class SourceNews(_Message, frozen=True, tag="source"):
+    """Server to watcher, at first and whenever it changes: where the frames come from."""
+
+    state: SourceState
+    """``waiting`` for a camera, ``live``, or ``ended``: no more frames will come."""
+
+
+class IdentityNews(_Message, frozen=True, tag="identity"):
+    """Server to watcher, at first and whenever it changes: who the avatar is, how surely.
+
+    The numbers are those of the avatar, as an Edit would set them.
+    """
+
+    version: Count
+    """Of the newest identity; its avatar may still be on the way."""
+    age_years: Years
+    gender: Unit
+    weight: Unit
+    muscle: Unit
+    height: Unit
+    proportions: Unit
+    caricature: Caricature
+    confidence: Unit
+    """Of the estimates; falls while the person is seen badly or not at all."""
+    locked: bool
+    """Estimates have settled and change nothing until somebody else comes."""
+    pinned: bool
+    """A user keeps the shape as it is."""
+    open: bool
+    """Every watcher may edit; else only who publishes the camera."""
+
+    @staticmethod
+    def of(status: IdentityStatus, *, is_open: bool) -> IdentityNews:
+        """As the engine knows it; confidence in hundredths, so that it is not news all the time."""
+        numbers = {name: round(getattr(status, name), 4) for name in RANGES}
+        return IdentityNews(
+            version=status.version,
+            confidence=round(status.confidence, 2),
+            locked=status.locked,
+            pinned=status.pinned,
+            open=is_open,
+            **numbers,
+        )
+
+
+class Edit(_Message, frozen=True, omit_defaults=True, tag="edit"):
+    """Watcher to server: change the avatar. What is left out stays as it is.
+
+    What is set no estimate changes any more. An edit that cannot be done is answered with a
+    Refusal; the connection stays.
+    """
+
+    age_years: Years | None = None
+    gender: Unit | None = None
+    """0 male, 1 female."""
+    weight: Unit | None = None
+    muscle: Unit | None = None
+    height: Unit | None = None
+    proportions: Unit | None = None
+    caricature: Caricature | None = None
+    """How much of the person's own face is shown: 0 average, 1 theirs, more exaggerates."""
+    pin: bool | None = None
+    """Whether the whole shape is kept as it is, whatever is estimated."""
+    reset: bool = False
+    """First drop all edits and estimate the person again."""
+    camera: Text | None = None
+    """Proof of who publishes the camera: the last part of its WHIP session's URL."""
+
+    def identity_edit(self) -> IdentityEdit:
+        """For the engine."""
+        numbers = {name: getattr(self, name) for name in RANGES}
+        return IdentityEdit(**numbers, pin=self.pin, reset=self.reset)
+
+    @staticmethod
+    def of(edit: IdentityEdit) -> Edit:
+        """From a viewer's wish."""
+        numbers = {name: getattr(edit, name) for name in RANGES}
+        return Edit(**numbers, pin=edit.pin, reset=edit.reset)
+
+
+class Refusal(_Message, frozen=True, tag="refused"):
+    """Server to watcher: an edit was not done, and why."""
+
+    reason: Text
+
+
 class Failure(_Message, frozen=True, tag="error"):
     """Why the sender is about to close the connection."""
 
     reason: Text
 
 
-ControlMessage: TypeAlias = Hello | AvatarHeader | Progress | Ping | Pong | Statistics | Failure
-CONTROL_MESSAGES: tuple[type[msgspec.Struct], ...] = (
-    Hello, AvatarHeader, Progress, Ping, Pong, Statistics, Failure,
+ControlMessage: TypeAlias = (
+    Hello | AvatarHeader | Progress | Ping | Pong | Statistics | SourceNews | IdentityNews
+    | Edit | Refusal | Failure
 )  # fmt: skip
+CONTROL_MESSAGES: tuple[type[msgspec.Struct], ...] = (
+    Hello, AvatarHeader, Progress, Ping, Pong, Statistics, SourceNews, IdentityNews,
+    Edit, Refusal, Failure,
+)  # fmt: skip
+
+
+class BadEditError(PeerError):
+    """An edit that is not one: its sender is told, and nothing else happens."""
+
 
 _decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
 _encoder = msgspec.json.Encoder()
@@ -260,6 +361,7 @@ def decode_control(text: str) -> ControlMessage:
     """Read a peer's control message.
 
     Raises:
+        BadEditError: an edit with values that it may not have.
         PeerError: too long, not JSON, or not one of the messages above.
     """
     if len(text) > CONTROL.max_message_bytes:
@@ -270,4 +372,14 @@ def decode_control(text: str) -> ControlMessage:
     try:
         return _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise PeerError(f"the peer sent an invalid control message: {error}") from error
+        kind = BadEditError if _claims_to_be_edit(text) else PeerError
+        raise kind(f"the peer sent an invalid control message: {error}") from error
+
+
+def _claims_to_be_edit(text: str) -> bool:
+    """Leniently: Python's own reader takes NaN, which is not JSON."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(message, dict) and message.get("type") == Edit.__struct_config__.tag

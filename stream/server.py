@@ -25,6 +25,7 @@ from stream.host_header import is_loopback
 from stream.peers import Peers
 from stream.published_camera import PublishedCamera
 from stream.signalling import MAX_SDP_BYTES, WHEP_PATH, WHIP_PATH, Access, Endpoint, guard
+from stream.steering import Steering
 from stream.whep import Whep
 from stream.whip import Whip
 
@@ -69,7 +70,7 @@ class StreamServer:
         self._options = options or ServerOptions()
         self.cameras: Slot[PublishedCamera] = Slot(Policy.LATEST)
         """Cameras as browsers publish them; a new one ends the one before."""
-        self.broadcast = Broadcast(feed)
+        self.broadcast = Broadcast(feed, is_open=self._options.access.allow_control)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[str]:
@@ -87,7 +88,10 @@ class StreamServer:
         async with asyncio.TaskGroup() as tasks:
             watchers = Peers("watcher", MAX_WATCHERS, tasks)
             publishers = Peers("camera", MAX_CAMERAS, tasks)
-            whep, whip = Whep(self.broadcast, watchers), Whip(self.cameras, publishers)
+            whip = Whip(self.cameras, publishers)
+            is_open = self._options.access.allow_control
+            steering = Steering(self._feed, whip.owns_camera, is_open=is_open)
+            whep = Whep(self.broadcast, steering, watchers)
             runner = web.AppRunner(
                 self._app(whep, whip), access_log=None, shutdown_timeout=SHUTDOWN_S
             )

@@ -38,6 +38,8 @@ class Access:
 
     token: str | None = None
     """Bearer token, or None for everybody who can reach the port."""
+    allow_control: bool = False
+    """Whether every watcher may edit the avatar; else only who publishes the camera may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,23 +15,31 @@ from stream.protocol import (
     MESH,
     MOTION,
     PROTOCOL_VERSION,
+    BadEditError,
     ChannelSpec,
     ControlMessage,
+    Edit,
     Failure,
     Hello,
+    IdentityNews,
     Ping,
     Pong,
     Progress,
+    Refusal,
+    SourceNews,
     Statistics,
     decode_control,
     encode_control,
 )
+from stream.token_bucket import TokenBucket
 from stream.transport import Transport
 
 SILENCE_S = 10.0
 """A watcher pings every second; after this long without a word it has gone."""
 MESSAGES_PER_S = 1000
 """A watcher has little to say, most of it while an avatar is on its way; more is a flood."""
+EDITS_PER_S = 20
+"""A slider that is dragged sends five; what is more is left out."""
 MAX_UNSENT_BYTES = 64 * 1024
 """Of answers on the control channel: a watcher that asks and does not read is ended."""
 AGENT = "sars"
@@ -55,12 +63,14 @@ class Watcher:
         self._mesh = LatestSender(transport, MESH)
         self._intra_index: int | None = None
         self._heard_at_ns = clock_ns()
-        self._allowance = float(MESSAGES_PER_S)
+        self._messages, self._edits = TokenBucket(MESSAGES_PER_S), TokenBucket(EDITS_PER_S)
         self.greeted = False
         """Whether the watcher's hello has come: nothing is sent before."""
         self.wants_mesh = False
         self.on_greeted: Callable[[Watcher], None] = lambda _: None
         """Called once the hello has come, to send avatar and last state."""
+        self.on_edit: Callable[[Edit], str] = lambda _: "this server takes no edits"
+        """Does what a watcher wishes, or says in one sentence why not."""
         transport.start(self)
 
     def opened(self) -> None:
@@ -75,7 +85,10 @@ class Watcher:
         self._limit_rate()
         if channel is not CONTROL or isinstance(message, bytes):
             raise PeerError(f"a watcher may not send binary or on {channel.label}")
-        self._handle(decode_control(message))
+        try:
+            self._handle(decode_control(message))
+        except BadEditError as error:
+            self._refuse(str(error))
 
     def drained(self, channel: ChannelSpec) -> None:
         """See :class:`stream.transport.Handler`."""
@@ -118,6 +131,11 @@ class Watcher:
         if self.greeted and values:
             self._say(Statistics(values))
 
+    def tell(self, news: SourceNews | IdentityNews) -> None:
+        """Send what has changed."""
+        if self.greeted:
+            self._say(news)
+
     def _handle(self, message: ControlMessage) -> None:
         match message:
             case Hello():
@@ -126,6 +144,8 @@ class Watcher:
                 self._say(Pong(message.sent_at_us, self._clock_ns() // 1000))
             case Progress():
                 self._avatars.progress(message.received)
+            case Edit():
+                self._edit(message)
             case Statistics() | Pong():
                 pass
             case _:
@@ -146,13 +166,19 @@ class Watcher:
         self._say(Hello(PROTOCOL_VERSION, AGENT, ("motion", "mesh")))
         self.on_greeted(self)
 
+    def _edit(self, edit: Edit) -> None:
+        reason = f"more than {EDITS_PER_S} edits a second: this one was left out"
+        if self._edits.take(self._heard_at_ns):
+            reason = self.on_edit(edit)
+        if reason:
+            self._refuse(reason)
+
+    def _refuse(self, reason: str) -> None:
+        self._say(Refusal(reason[:200]))
+
     def _limit_rate(self) -> None:
-        """Token bucket of one second."""
-        now = self._clock_ns()
-        refill = (now - self._heard_at_ns) / 1e9 * MESSAGES_PER_S
-        self._heard_at_ns = now
-        self._allowance = min(float(MESSAGES_PER_S), self._allowance + refill) - 1.0
-        if self._allowance < 0:
+        self._heard_at_ns = self._clock_ns()
+        if not self._messages.take(self._heard_at_ns):
             raise PeerError(f"the watcher sent more than {MESSAGES_PER_S} messages a second")
 
     def _say(self, message: ControlMessage) -> None:

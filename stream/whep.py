@@ -11,6 +11,7 @@ from stream.broadcast import Broadcast
 from stream.peers import Peers
 from stream.rtc import RtcTransport, accept_offer, answer, close_connection, new_connection
 from stream.signalling import UnsupportedOfferError
+from stream.steering import Steering
 from stream.watcher import Watcher
 
 _TICK_S = 1.0
@@ -21,11 +22,12 @@ class Whep:
 
     Args:
         broadcast: what they watch.
+        steering: does what they wish.
         peers: bounds and owns them.
     """
 
-    def __init__(self, broadcast: Broadcast, peers: Peers) -> None:
-        self._broadcast = broadcast
+    def __init__(self, broadcast: Broadcast, steering: Steering, peers: Peers) -> None:
+        self._broadcast, self._steering = broadcast, steering
         self._peers = peers
         self._live: dict[RtcTransport, Watcher] = {}
 
@@ -42,12 +44,13 @@ class Whep:
                 _check_offer(connection)
                 transport = RtcTransport(connection)
                 watcher = Watcher(transport)
+                watcher.on_edit = self._steering.edit
                 sdp = await answer(connection)
             except BaseException:
                 await close_connection(connection)
                 raise
             session = await self._peers.begin(
-                lambda: self._watch(transport, watcher), transport.close
+                lambda _: self._watch(transport, watcher), transport.close
             )
             return session, sdp
 
@@ -65,6 +68,7 @@ class Whep:
                     transport.check_memory()
                 except PeerError as error:
                     transport.fail(str(error))
+            self._broadcast.tell_news()
             self._broadcast.send_statistics()
 
     async def _watch(self, transport: RtcTransport, watcher: Watcher) -> str:

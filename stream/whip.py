@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 from aiortc import MediaStreamTrack, RTCPeerConnection
 
 from engine.slot import Slot
@@ -23,6 +25,7 @@ class Whip:
         self._cameras = cameras
         self._peers = peers
         self._current: PublishedCamera | None = None
+        self._session = ""
 
     async def begin(self, offer: str) -> tuple[str, str]:
         """Answer an offer: (session id, SDP answer).
@@ -40,7 +43,7 @@ class Whip:
                 await close_connection(connection)
                 raise
             session = await self._peers.begin(
-                lambda: self._ingest(track), lambda: close_connection(connection)
+                lambda session: self._ingest(track, session), lambda: close_connection(connection)
             )
             return session, sdp
 
@@ -48,12 +51,18 @@ class Whip:
         """End a publisher by its id; False where there is none."""
         return await self._peers.end(session)
 
-    async def _ingest(self, track: MediaStreamTrack) -> str:
+    def owns_camera(self, session: str) -> bool:
+        """Whether this is the session of the camera that is shown."""
+        if self._current is None or self._current.closed:
+            return False
+        return hmac.compare_digest(self._session.encode(), session.encode(errors="replace"))
+
+    async def _ingest(self, track: MediaStreamTrack, session: str) -> str:
         ingest = CameraIngest(track)
         camera = await ingest.open()
         if self._current is not None:
             self._current.close()
-        self._current = camera
+        self._current, self._session = camera, session
         await self._cameras.put(camera)
         return await ingest.run(camera)
 

@@ -20,11 +20,14 @@ from rigs import synthetic_avatar
 from states import rest_state
 
 from engine.engine import Engine, EngineOptions
-from engine.types import AvatarState
+from engine.identity_edit import IdentityEdit
+from engine.identity_keeper import IdentityKeeper
+from engine.types import AvatarState, Identity
 from exporters.glb import write_glb
 from stream.feed import LiveFeed
 from stream.host import host
 from stream.server import ServerOptions, StreamServer
+from stream.signalling import Access
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs playwright")
 
@@ -83,23 +86,35 @@ class Puppet:
 
     def __init__(self) -> None:
         self.feed = LiveFeed()
+        self.ended = False
         self.state = replace(
             rest_state(identity_version=3), translation_m=np.array([0, 0, -2], np.float32)
         )
         avatar = synthetic_avatar()
         self.feed.publish_avatar(3, lambda: write_glb(avatar))
+        self.keeper = IdentityKeeper(Identity())
+        self.edits: list[IdentityEdit] = []
+        self.feed.steer(lambda: self.keeper.status, self.edit)
+
+    def edit(self, edit: IdentityEdit) -> None:
+        self.edits.append(edit)
+        self.keeper.edit(edit)
 
     async def play(self) -> None:
         index = 0
-        while True:
+        while not self.ended:
             index += 1
             await self.feed.publish(replace(self.state, index=index))
             await asyncio.sleep(1 / 15)
+        await self.feed.close()
 
 
 @asynccontextmanager
-async def served(puppet: Puppet, port: int = 0) -> AsyncIterator[tuple[StreamServer, str]]:
-    server = StreamServer(puppet.feed, ServerOptions(port=port, pages=PAGES))
+async def served(
+    puppet: Puppet, port: int = 0, *, allow_control: bool = False
+) -> AsyncIterator[tuple[StreamServer, str]]:
+    access = Access(allow_control=allow_control)
+    server = StreamServer(puppet.feed, ServerOptions(port=port, pages=PAGES, access=access))
     async with server.run() as url:
         playing = asyncio.create_task(puppet.play())
         try:
@@ -193,6 +208,105 @@ async def test_the_avatar_moves_on_while_a_new_identity_is_on_its_way():
         await until(has_figure, "the new avatar on the stage")
 
 
+async def test_a_new_body_and_skin_take_the_place_of_the_old_ones():
+    """The person's own shape and texture come seconds after the first picture."""
+    puppet = Puppet()
+    smaller = synthetic_avatar()
+    blue = replace(
+        smaller,
+        identity_version=4,
+        rest_vertices_m=np.float32(0.6) * smaller.rest_vertices_m,
+        texture=np.full((8, 8, 3), (30, 60, 200), np.uint8),
+    )
+    async with served(puppet) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?watch")
+
+        async def skin() -> float:
+            return float(figure(await picture_of(page)).mean())
+
+        async def blueness() -> float:
+            middle = (await picture_of(page))[40:260, 40:280]
+            return float((middle[..., 2] > middle[..., 0] + 60).mean())
+
+        async def is_there() -> bool:
+            return await skin() > 0.05
+
+        async def is_blue() -> bool:
+            return await blueness() > 0.02
+
+        await until(is_there, "an avatar on the stage")
+        before = await skin()
+        assert not await is_blue()
+        puppet.feed.publish_avatar(4, lambda: write_glb(blue))
+        puppet.state = replace(puppet.state, identity_version=4)
+        await until(is_blue, "the new skin")
+        assert await skin() < 0.01
+        assert await blueness() < 0.6 * before, "the new body is smaller"
+
+
+async def slide(page, name: str, value: float) -> None:
+    await page.locator(f"#edit-{name}").fill(str(value))
+
+
+async def test_sliders_change_the_avatar_and_show_what_came_of_it():
+    puppet = Puppet()
+    async with served(puppet, allow_control=True) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?watch")
+        await page.click("#show-identity")
+        await page.locator("#identity-summary", has_text="0 % sure").wait_for(state="visible")
+        await slide(page, "age_years", 70)
+        await slide(page, "caricature", 1.5)
+        await page.click("#pin")
+
+        async def all_done() -> bool:
+            status = puppet.keeper.status
+            return (status.age_years, status.caricature, status.pinned) == (70, 1.5, True)
+
+        await until(all_done, "three edits")
+        await page.locator("#identity-summary", has_text="pinned").wait_for(state="visible")
+        await page.click("#estimate-again")
+
+        async def is_reset() -> bool:
+            return not puppet.keeper.status.pinned
+
+        await until(is_reset, "the reset")
+        await page.locator("#identity-summary", has_text="estimating").wait_for(state="visible")
+        age = page.locator("#edit-age_years")
+
+        async def slider_follows() -> bool:
+            return abs(float(await age.input_value()) - puppet.keeper.status.age_years) < 1
+
+        await until(slider_follows, "the slider's return to the estimate")
+
+
+async def test_only_who_sends_the_camera_has_sliders(fake_camera):
+    puppet = Puppet()
+    flags = ("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={fake_camera}")
+    async with served(puppet) as (_, url), open_page(*flags) as page:
+        await page.goto(f"{url}/?watch")
+        await page.click("#show-identity")
+        await page.locator("#identity-summary", has_text="sure").wait_for(state="visible")
+        assert await page.locator("#edit-weight").is_disabled()
+        assert await page.locator("#identity .hint").is_visible()
+        await page.click("#start-camera")
+        await page.locator("#camera").wait_for(state="visible")
+
+        async def weight_changes() -> bool:
+            await slide(page, "weight", 0.9)  # the camera's first picture makes the page its owner
+            return puppet.keeper.status.weight == 0.9
+
+        await until(weight_changes, "an edit by the camera's owner")
+
+
+async def test_the_end_of_the_source_is_said():
+    puppet = Puppet()
+    async with served(puppet) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?watch")
+        await page.locator("#status").wait_for(state="hidden")
+        puppet.ended = True
+        await page.locator("#status", has_text="The source has ended").wait_for(state="visible")
+
+
 async def test_the_camera_reaches_the_server(fake_camera):
     puppet = Puppet()
     flags = ("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={fake_camera}")
@@ -260,7 +374,9 @@ async def test_a_person_in_front_of_the_camera_moves_the_avatar(model_cache, tal
                 await until(head_has_moved, "a movement of the head")
                 # And it was the person who moved: without a camera the picture is still.
                 await page.click("#stop-camera")
-                await page.locator("#status", has_text="No new pictures").wait_for(state="visible")
+                await page.locator("#status", has_text="Waiting for a camera").wait_for(
+                    state="visible"
+                )
                 still = [await head_of(page) for _ in range(2)]
                 assert np.ptp(still, axis=0).max() < 0.2
             finally:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import sars
+from engine.avatar.glb_reader import read_glb
 from engine.inference.store import ModelStore
 
 Run = Callable[..., tuple[int, str]]
@@ -112,6 +113,38 @@ def test_a_backend_that_is_not_there(run: Run, model_cache: ModelStore) -> None:
     status, error = run("bench", "engine", "--backend", "abacus", "--frames", 10)
     assert status == 1
     assert is_one_sentence(error, "openvino", "abacus"), error
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--age", "101", ("age_years", "0 to 100")),
+        ("--age", "nan", ("age_years", "0 to 100")),
+        ("--gender", "-0.1", ("gender", "0 to 1")),
+        ("--proportions", "inf", ("proportions", "0 to 1")),
+    ],
+)
+def test_a_person_that_cannot_be(
+    run: Run, command: str, option: str, value: str, words: tuple[str, ...]
+) -> None:
+    status, error = run(command, option, value)
+    assert status == 1
+    assert is_one_sentence(error, *words), error
+
+
+@pytest.mark.slow
+def test_an_age_that_was_asked_for_is_the_avatars(
+    run: Run, tmp_path: Path, model_cache: ModelStore
+) -> None:
+    """From the first frame on, and with --pin until the last."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "dark.png")
+    status, error = run(
+        "run", tmp_path / "dark.png", "--no-window", "--out", tmp_path, "--age", 8, "--pin"
+    )
+    assert status == 0, error
+    avatar = read_glb((tmp_path / "avatar.glb").read_bytes())
+    assert 0.9 < np.ptp(avatar.rest_vertices_m[:, 1]) < 1.4
 
 
 @pytest.mark.slow

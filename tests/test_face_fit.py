@@ -338,6 +338,7 @@ def test_the_next_person_is_not_read_through_the_last_ones_face(
         last = fitter.fit(seen, CAMERA)
     assert last.expression.mean() < 0.01
     assert last.expression.max() < 0.15
+    assert fitter.strangers == (0 if absence_s else 1)
 
 
 def test_a_short_loss_forgets_nobody(rest_vertices: np.ndarray, somebody_else: np.ndarray) -> None:
@@ -356,6 +357,7 @@ def test_a_grimace_held_for_long_is_nobody_else(rest_vertices: np.ndarray) -> No
     for frame in range(300):
         fit = fitter.fit(look(rest_vertices, grimace, (15, 0, 0), 0.0, 0.2, frame), CAMERA)
     assert fit.expression[OPEN] > 0.4
+    assert fitter.strangers == 0
 
 
 def test_a_face_hardly_believed_teaches_little(

@@ -38,7 +38,7 @@ def assert_same(a: AvatarState, b: AvatarState) -> None:
 def test_golden_bytes_of_a_rest_frame() -> None:
     packet = MotionEncoder().encode(rest_state(7, identity_version=3))
     header = bytes.fromhex(
-        "534d" "01" "00" "00000000" "07000000" "03000000" "53728de2e8000000"
+        "534d" "02" "00" "00000000" "07000000" "03000000" "53728de2e8000000"
         "000000000000000000000000" "00900a44" "00c09f43" "00806f43" "8002" "e001" "00000000"
     )  # fmt: skip
     assert packet == header + bytes(13 + 65)
@@ -71,7 +71,7 @@ def _frames_by_hand() -> list[AvatarState]:
 
 
 GOLDEN_SIZES = [151, 229, 235]
-GOLDEN_SHA256 = "a3c44d773db3f662cbf62d3dfbdf121e927fc1b35a0b719081ec3ecc2454f31d"
+GOLDEN_SHA256 = "d2d8eecee6ecc36318407f5372b83197656840c5ed6850fe9ef4fccd7b378299"
 
 
 def test_a_packet_holds_the_frame_and_the_one_before() -> None:

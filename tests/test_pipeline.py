@@ -34,12 +34,15 @@ class FakeObserver:
 
 class FakeReconstructor:
     avatar = None
+    strangers = 0
+    stranger_at: int | None = None
 
     def reset(self) -> None:
         pass
 
     def reconstruct(self, seen: Observation, *, pose: bool) -> tuple[Any, Any, dict[str, float]]:
         time.sleep(0.002)
+        self.strangers += seen.index == self.stranger_at
         return SimpleNamespace(index=seen.index), "mesh" if pose else None, {"fit": 2.0}
 
 
@@ -190,6 +193,22 @@ async def test_a_new_source_starts_the_slow_loop_anew() -> None:
     for count in (1, 2):
         await collect(pipeline, numbered(3), Policy.BLOCK)
         assert len(resets) == count
+
+
+async def test_a_stranger_is_told_to_the_slow_loop_once_and_before_the_frame_that_shows_it() -> (
+    None
+):
+    told: list[object] = []
+    slow_loop = SimpleNamespace(
+        reset=lambda: None,
+        another_person=lambda: told.append("another"),
+        offer=lambda _frame, seen, _state: told.append(seen.index),
+    )
+    reconstructor = FakeReconstructor()
+    reconstructor.stranger_at = 2
+    pipeline = Pipeline(FakeObserver(), reconstructor, slow_loop)  # type: ignore[arg-type]
+    await collect(pipeline, numbered(4), Policy.BLOCK)
+    assert told == [0, 1, "another", 2, 3]
 
 
 async def test_a_run_without_posing_has_no_mesh() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from states import moving_states
 
 from engine.errors import PeerError
+from engine.identity_edit import RANGES
 from stream import generate_ts, protocol
 from stream.motion_codec import MotionEncoder, decode_motion
 
@@ -47,6 +48,21 @@ def test_joint_bits_cover_the_skeleton() -> None:
         ),
         (protocol.Statistics({"fps": 30.0}), '{"type":"statistics","values":{"fps":30.0}}'),
         (protocol.Progress(7), '{"type":"progress","received":7}'),
+        (protocol.SourceNews("ended"), '{"type":"source","state":"ended"}'),
+        (
+            protocol.IdentityNews(
+                2, 70.0, 0.25, 0.5, 0.5, 0.5, 0.5, 1.0, 0.8, locked=True, pinned=False, open=True
+            ),
+            '{"type":"identity","version":2,"age_years":70.0,"gender":0.25,"weight":0.5,'
+            '"muscle":0.5,"height":0.5,"proportions":0.5,"caricature":1.0,"confidence":0.8,'
+            '"locked":true,"pinned":false,"open":true}',
+        ),
+        (protocol.Edit(), '{"type":"edit"}'),
+        (
+            protocol.Edit(age_years=70.0, pin=False, reset=True, camera="abc"),
+            '{"type":"edit","age_years":70.0,"pin":false,"reset":true,"camera":"abc"}',
+        ),
+        (protocol.Refusal("no"), '{"type":"refused","reason":"no"}'),
         (protocol.Failure("gone"), '{"type":"error","reason":"gone"}'),
     ],
 )
@@ -71,11 +87,49 @@ def test_golden_control_messages(message: protocol.ControlMessage, text: str) ->
         '{"type":"error","reason":"' + "x" * 5000 + '"}',
         "[" * 3000,
         '"\ud800"',
+        '{"type":"source","state":"asleep"}',
+        '{"type":"identity","version":1}',
     ],
 )
 def test_bad_control_messages_are_refused(text: str) -> None:
     with pytest.raises(PeerError):
         protocol.decode_control(text)
+
+
+BAD_EDITS = (
+    '{"type":"edit","age_years":101}',
+    '{"type":"edit","age_years":-1}',
+    '{"type":"edit","age_years":NaN}',
+    '{"type":"edit","age_years":1e999}',
+    '{"type":"edit","age_years":"70"}',
+    '{"type":"edit","weight":[0.5]}',
+    '{"type":"edit","gender":true}',
+    '{"type":"edit","caricature":2.1}',
+    '{"type":"edit","pin":1}',
+    '{"type":"edit","reset":null}',
+    '{"type":"edit","camera":"' + "x" * 201 + '"}',
+)
+
+
+@pytest.mark.parametrize("text", BAD_EDITS)
+def test_an_edit_that_is_none_is_told_from_garbage(text: str) -> None:
+    """Whoever sent it is told, and stays."""
+    with pytest.raises(protocol.BadEditError):
+        protocol.decode_control(text)
+
+
+def test_every_number_of_an_edit_has_the_engines_range() -> None:
+    """Else the server would refuse what the engine takes, or the engine break on an edit."""
+    for name, (least, greatest) in RANGES.items():
+        for value in (least, greatest):
+            text = json.dumps({"type": "edit", name: value})
+            edit = protocol.decode_control(text)
+            assert isinstance(edit, protocol.Edit)
+            assert getattr(edit.identity_edit(), name) == value
+            assert protocol.Edit.of(edit.identity_edit()) == edit
+        for value in (least - 1e-6, greatest + 1e-6):
+            with pytest.raises(protocol.BadEditError):
+                protocol.decode_control(json.dumps({"type": "edit", name: value}))
 
 
 @given(st.text(max_size=200))

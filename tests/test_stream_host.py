@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,10 @@ from states import rest_state
 from test_stream_loopback import GLB, serving, until, watching
 
 from engine.errors import SourceError
+from engine.identity_keeper import IdentityKeeper
 from engine.pipeline import Result
-from engine.types import AvatarState
+from engine.slow_loop import SlowLoop
+from engine.types import AvatarState, Identity
 from stream.feed import LiveFeed
 from stream.host import host
 
@@ -43,6 +45,10 @@ class Script:
 @dataclass
 class ScriptedEngine:
     """``engine.pipeline.run`` without networks."""
+
+    slow_loop: SlowLoop = field(
+        default_factory=lambda: SlowLoop(IdentityKeeper(Identity()), [], lambda _: None)
+    )
 
     @property
     def pipeline(self) -> ScriptedEngine:
@@ -96,6 +102,28 @@ async def test_who_joins_after_the_end_sees_the_last_frame() -> None:
         assert not task.done()
 
 
+async def test_who_watches_is_told_of_the_end() -> None:
+    """A picture that stands still may be a network that is slow: people wait for it."""
+    gate = asyncio.Event()
+
+    async def sources() -> AsyncIterator[Script]:
+        yield Script(frame(1))
+        await gate.wait()
+
+    feed = LiveFeed()
+    async with serving(feed) as (url, _), watching(url) as client:
+        work = host(ScriptedEngine(), sources(), feed, lambda _: GLB)  # type: ignore
+        task = asyncio.create_task(work)
+        await until(lambda: client.state is not None)
+        await until(lambda: client.source == "waiting")
+        gate.set()
+        await until(lambda: client.source == "ended")
+        async with watching(url) as late:
+            await until(lambda: late.source == "ended" and late.state is not None)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 @pytest.mark.parametrize(
     ("failure", "line"),
     [
@@ -121,6 +149,7 @@ async def test_sources_without_a_single_frame_are_an_error() -> None:
 
 SERVER = """
 import asyncio
+from types import SimpleNamespace
 from stream.feed import LiveFeed
 from stream.host import host
 from stream.server import ServerOptions, StreamServer
@@ -130,7 +159,9 @@ async def serve():
     server = StreamServer(feed, ServerOptions(port=0))
     async with server.run() as url:
         print(url, flush=True)
-        await host(None, server.cameras, feed, None)
+        slow_loop = SimpleNamespace(status=None, edit=None)
+        engine = SimpleNamespace(slow_loop=slow_loop)
+        await host(engine, server.cameras, feed, None)
     print("left cleanly", flush=True)
 
 asyncio.run(serve())

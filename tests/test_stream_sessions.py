@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from states import moving_states, rest_state, sheet
+from test_protocol import BAD_EDITS
 
 from engine.errors import PeerError
 from engine.types import AvatarState
@@ -24,11 +25,14 @@ from stream.protocol import (
     CONTROL,
     MOTION,
     AvatarHeader,
+    Edit,
     Hello,
     Ping,
+    SourceNews,
     encode_control,
 )
-from stream.watcher import MESSAGES_PER_S, SILENCE_S, Watcher
+from stream.token_bucket import TokenBucket
+from stream.watcher import EDITS_PER_S, MESSAGES_PER_S, SILENCE_S, Watcher
 
 GLB = bytes(range(256)) * 1000
 
@@ -55,6 +59,19 @@ class Pair:
         self.receiver.on_avatar = self.avatars.append
         self.meshes: list[ReceivedMesh] = []
         self.receiver.on_mesh = self.meshes.append
+        self.edits: list[Edit] = []
+        self.watcher.on_edit = self.take_edit
+        self.refusals: list[str] = []
+        self.receiver.on_refusal = self.refusals.append
+
+    def take_edit(self, edit: Edit) -> str:
+        self.edits.append(edit)
+        return ""
+
+    def send(self, text: str) -> None:
+        """Whatever a watcher's program makes up."""
+        self.link.right.send(CONTROL, text)
+        self.link.deliver()
 
     def greet(self) -> None:
         self.link.open()
@@ -185,6 +202,73 @@ async def test_a_watcher_that_asks_and_never_reads_is_ended() -> None:
         pair.clock.ns += 10**7
         pair.watcher.received(CONTROL, ping)
     assert "does not take the answers" in pair.link.left.reason
+
+
+@pytest.mark.parametrize("text", BAD_EDITS)
+async def test_a_bad_edit_is_refused_and_the_next_one_works(text: str) -> None:
+    pair = Pair()
+    pair.greet()
+    pair.send(text)
+    (reason,) = pair.refusals
+    assert "invalid" in reason
+    assert "\n" not in reason
+    assert pair.edits == []
+    pair.receiver.edit(Edit(weight=0.7))
+    pair.link.deliver()
+    assert pair.edits == [Edit(weight=0.7)]
+    assert pair.link.left.reason is None
+
+
+async def test_a_flood_of_edits_is_thinned_out() -> None:
+    """Each one may be a new avatar for everybody; the connection stays, and so does the last."""
+    pair = Pair()
+    pair.greet()
+    for n in range(200):
+        pair.receiver.edit(Edit(age_years=n % 100))
+    pair.link.deliver()
+    assert len(pair.edits) == EDITS_PER_S
+    assert len(pair.refusals) == 200 - EDITS_PER_S
+    assert "edits a second" in pair.refusals[0]
+    pair.clock.ns += 10**9
+    pair.receiver.edit(Edit(age_years=33))
+    pair.link.deliver()
+    assert pair.edits[-1] == Edit(age_years=33)
+    assert pair.link.left.reason is None
+
+
+async def test_a_watcher_hears_why_an_edit_was_not_done() -> None:
+    pair = Pair()
+    pair.greet()
+    pair.watcher.on_edit = lambda _: "nobody may " + "x" * 300
+    pair.receiver.edit(Edit(pin=True))
+    pair.link.deliver()
+    assert pair.refusals[0].startswith("nobody may x")
+
+
+async def test_news_come_after_the_hello_only() -> None:
+    pair = Pair()
+    pair.watcher.tell(SourceNews("ended"))
+    pair.greet()
+    assert pair.receiver.source == "live"
+    pair.watcher.tell(SourceNews("ended"))
+    pair.link.deliver()
+    assert pair.receiver.source == "ended"
+
+
+async def test_a_server_may_not_send_edits() -> None:
+    pair = Pair()
+    pair.greet()
+    pair.link.left.send(CONTROL, encode_control(Edit(pin=True)))
+    pair.link.deliver()
+    assert "may not send Edit" in (pair.link.right.reason or "")
+
+
+def test_a_token_bucket_allows_a_burst_and_then_its_rate() -> None:
+    bucket = TokenBucket(10)
+    assert sum(bucket.take(0) for _ in range(50)) == 10
+    taken = sum(bucket.take(10**8 * n // 10) for n in range(1, 101))  # a hundred in a second
+    assert 9 <= taken <= 10
+    assert sum(bucket.take(10**11) for _ in range(50)) == 10
 
 
 async def test_a_silent_watcher_is_noticed() -> None:

@@ -24,20 +24,24 @@ from yarl import URL
 from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
 from engine.errors import AvatarError, GraphicsError, ModelFileError, PeerError
+from engine.identity_edit import IdentityEdit
+from engine.identity_keeper import IdentityKeeper, age_for
 from engine.rendering.context import create_headless_context
 from engine.sources.source import Source
-from engine.types import JOINT_COUNT
+from engine.types import JOINT_COUNT, Identity, Phenotypes
 from exporters.glb import write_glb
 from stream.avatar_channel import AvatarFile
 from stream.client import ClientOptions
 from stream.feed import LiveFeed
 from stream.server import ServerOptions, StreamServer
 from viewer.avatar_shelf import AvatarShelf
+from viewer.canvas import Canvas
 from viewer.draw_recorder import DrawRecorder
 from viewer.feed import LocalFeed, Moment
 from viewer.headless import drawn_share, run_headless
 from viewer.local import EngineThread
 from viewer.remote import RemoteFeed
+from viewer.scene import FRAMINGS, View, frame_mesh
 from viewer.snapshot import snapshot_remote
 
 VERSION = 3
@@ -239,6 +243,65 @@ async def test_drawing_goes_on_while_a_new_identity_is_on_its_way():
             moment = await next_moment(feed, moment)
 
 
+async def test_a_new_skin_and_body_are_drawn_without_a_pause(graphics):
+    """Geometry and texture change together, in one drawing, and the motion goes on."""
+    player, canvas = Player(), Canvas(64, 80, samples=1)
+    blue = replace(
+        avatar_with_all_joints(),
+        identity_version=VERSION + 1,
+        rest_vertices_m=1.2 * avatar_with_all_joints().rest_vertices_m,
+        texture=np.full((8, 8, 3), (30, 60, 200), np.uint8),
+    )
+    async with served(player=player) as url, remote_feed(ClientOptions(url)) as feed:
+        moment = await next_moment(feed)
+        first = moment.avatar
+        blueness: list[bool] = []
+        indices: list[int] = []
+        player.feed.publish_avatar(VERSION + 1, lambda: write_glb(blue))
+        player.version = VERSION + 1
+        while sum(blueness) < 3:
+            moment = await next_moment(feed, moment)
+            mesh = canvas.scene.mesh_of(moment)
+            canvas.draw(mesh, View(frame_mesh(mesh, FRAMINGS["body"], 0.8)))
+            pixels = canvas.pixels()[20:60, 16:48].astype(int)
+            blueness.append(bool((pixels[..., 2] > pixels[..., 0] + 60).mean() > 0.1))
+            indices.append(moment.index)
+            assert blueness[-1] == (moment.avatar is not first), "skin and body of one identity"
+        assert blueness == sorted(blueness), "it never flickers back"
+        assert indices == sorted(indices)
+    canvas.close()
+
+
+async def test_a_source_that_ends_is_said():
+    player = Player(period_s=60.0)
+    async with served(player=player) as url, remote_feed(ClientOptions(url)) as feed:
+        await next_moment(feed)
+        player.feed.source = "waiting"
+        await until(lambda: feed.status() == "Waiting for a camera.")
+        await player.feed.close()
+        await until(lambda: feed.status() == "The source has ended.")
+
+
+async def test_a_viewer_that_may_not_edit_is_told_and_sees_who_it_is():
+    player = Player()
+    keeper = IdentityKeeper(Identity(phenotypes=Phenotypes(age=age_for(40))))
+    player.feed.steer(lambda: keeper.status, lambda edit: keeper.edit(edit) and None)
+    async with served(player=player) as url, remote_feed(ClientOptions(url)) as feed:
+        await until(lambda: feed.identity() is not None)
+        identity = feed.identity()
+        assert identity is not None
+        assert identity.age_years == pytest.approx(40, abs=0.01)
+        feed.edit(IdentityEdit(age_years=80))
+        await until(lambda: "--allow-control" in feed.status())
+        assert keeper.identity.version == 0
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
 async def test_another_server_poses_another_avatar():
     """Version 3 of one server is not version 3 of the next, which may be somebody else."""
     written, glb = threading.Event(), write_glb(avatar_with_all_joints())
@@ -288,6 +351,26 @@ def test_of_avatars_that_wait_only_the_newest_is_read(monkeypatch):
         time.sleep(0.01)
     shelf.close()
     assert read == [b"0", b"9"]
+
+
+def test_identities_on_one_topology_share_what_takes_long_to_prepare():
+    """Else the window stands still for a moment at every change: sorting, textures, buffers."""
+    shelf = AvatarShelf(lambda: None, lambda _: None)
+    first = avatar_with_all_joints()
+    taller = replace(first, rest_vertices_m=1.1 * first.rest_vertices_m, identity_version=4)
+    retouched = replace(taller, texture=np.full((4, 4, 3), 9, np.uint8), identity_version=5)
+    for avatar in (first, taller, retouched):
+        version = avatar.identity_version
+        shelf.put(AvatarFile.of(version, write_glb(avatar)))
+        while getattr(shelf.get(version), "identity_version", None) != version:
+            time.sleep(0.01)
+    shelf.close()
+    second, third = shelf.get(4), shelf.get(5)
+    assert second is not None and third is not None
+    for name in ("topology", "skin_weights", "skin_joints", "morph_offsets_m"):
+        assert getattr(third, name) is getattr(second, name)
+    assert third.texture is not second.texture
+    np.testing.assert_allclose(second.rest_vertices_m, taller.rest_vertices_m, atol=1e-5)
 
 
 @pytest.mark.parametrize("failure", [ModelFileError("it is cut short"), MemoryError()])
@@ -367,7 +450,8 @@ def test_no_server_is_one_sentence(graphics, tmp_path):
 
 WINDOW_SCRIPT = """
 import numpy as np
-from engine.types import Frame
+from engine.identity_keeper import IdentityKeeper
+from engine.types import Frame, Identity
 from rigs import synthetic_avatar
 from test_viewer_drawing import rest_state
 from viewer.feed import LocalFeed, Moment
@@ -377,16 +461,20 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
     raise SystemExit
-feed = LocalFeed()
+feed, edits = LocalFeed(), []
+feed.on_identity = lambda: IdentityKeeper(Identity()).status
+feed.on_edit = edits.append
 viewer = WindowViewer(window, feed)
 viewer.step()
 picture = np.zeros((48, 64, 3), np.uint8)
-for index, key in enumerate("shmwg234c"):
+for index, key in enumerate("shmwg234ce+p"):
     feed.publish(Moment(synthetic_avatar(), rest_state(index), Frame(picture, 0, index)))
     window.unicode_char_entered_func(key)
     window.mouse_drag_event_func(10, 10, 3, 2)
     window.mouse_scroll_event_func(0, 1)
     viewer.step()
+assert [edit.pin for edit in edits] == [None, True]
+assert "0 % sure" in window.title
 assert viewer.controls.show_statistics and viewer.controls.view.wireframe
 pixels = np.frombuffer(window.fbo.read(components=3), np.uint8)
 assert len(np.unique(pixels)) > 20

@@ -6,9 +6,13 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from typing import TypeVar
+
+import numpy as np
 
 from engine.avatar.glb_reader import read_glb
-from engine.avatar.topology import FusedAvatar
+from engine.avatar.topology import FusedAvatar, Topology
 from engine.errors import AvatarError
 from stream.avatar_channel import AvatarFile
 
@@ -70,7 +74,7 @@ class AvatarShelf:
         if file is None:
             return
         try:
-            avatar = read_glb(file.glb)
+            avatar = sharing(read_glb(file.glb), next(reversed(self._avatars.values()), None))
         except AvatarError as error:
             self._on_error(AvatarError(f"the server sent an unusable avatar: {error}"))
         except Exception as error:  # a thread that dies in silence is a viewer that waits for ever
@@ -90,3 +94,33 @@ class AvatarShelf:
                 del avatars[version]
             self._avatars = avatars  # replaced as a whole: ``get`` takes no lock
         self._on_read()
+
+
+_Record = TypeVar("_Record", FusedAvatar, Topology)
+
+
+def sharing(avatar: FusedAvatar, known: FusedAvatar | None) -> FusedAvatar:
+    """The avatar with the known one's own arrays wherever both are equal.
+
+    Identities of one person differ in little; what is the same object need not be sorted for
+    skinning or uploaded again while somebody watches.
+    """
+    if known is None:
+        return avatar
+    topology = _with_equal_arrays(avatar.topology, known.topology)
+    is_known = all(
+        getattr(topology, field.name) is getattr(known.topology, field.name)
+        for field in fields(Topology)
+    )
+    avatar = _with_equal_arrays(avatar, known)
+    return replace(avatar, topology=known.topology if is_known else topology)
+
+
+def _with_equal_arrays(mine: _Record, known: _Record) -> _Record:
+    pairs = {f.name: (getattr(mine, f.name), getattr(known, f.name)) for f in fields(mine)}
+    equal = {
+        name: theirs
+        for name, (ours, theirs) in pairs.items()
+        if isinstance(ours, np.ndarray) and np.array_equal(ours, theirs)
+    }
+    return replace(mine, **equal)

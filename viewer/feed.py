@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from engine.avatar.topology import FusedAvatar
 from engine.errors import AvatarError
+from engine.identity_edit import IdentityEdit, IdentityStatus
 from engine.types import AvatarState, Frame, FusedMesh
 
 
@@ -56,6 +58,12 @@ class Feed(Protocol):
     def statistics(self) -> dict[str, float]:
         """Named figures for the overlay."""
 
+    def identity(self) -> IdentityStatus | None:
+        """Who the avatar is and how surely; None before that is known."""
+
+    def edit(self, edit: IdentityEdit) -> None:
+        """Change the avatar; ``status`` says why where that is not allowed."""
+
     def close(self) -> None:
         """Stop receiving."""
 
@@ -71,6 +79,9 @@ class LocalFeed:
         self._statistics: dict[str, float] = {}
         self.closed = threading.Event()
         """Set when the viewer has gone: whoever publishes can stop."""
+        self.on_identity: Callable[[], IdentityStatus | None] = lambda: None
+        """Where the identity is known; called on the drawing thread, as is ``on_edit``."""
+        self.on_edit: Callable[[IdentityEdit], None] = lambda _: None
 
     def publish(self, moment: Moment) -> None:
         """Replace the newest moment."""
@@ -112,6 +123,14 @@ class LocalFeed:
         """See :class:`Feed`."""
         with self._changed:
             return dict(self._statistics)
+
+    def identity(self) -> IdentityStatus | None:
+        """See :class:`Feed`."""
+        return self.on_identity()
+
+    def edit(self, edit: IdentityEdit) -> None:
+        """See :class:`Feed`."""
+        self.on_edit(edit)
 
     def close(self) -> None:
         """See :class:`Feed`."""

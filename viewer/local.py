@@ -43,6 +43,9 @@ class EngineThread(threading.Thread):
 
     async def _publish(self) -> None:
         with Engine.open(self._options) as engine, self._open_source() as source:
+            slow_loop = engine.slow_loop
+            self._feed.on_identity = lambda: slow_loop.status
+            self._feed.on_edit = slow_loop.edit
             # The window poses what it draws.
             async with engine.pipeline.run(source, Policy.LATEST, pose=False) as results:
                 async for result in results:

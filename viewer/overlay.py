@@ -19,6 +19,7 @@ HELP = (
     "1 body   2 face   3 side   4 back",
     "c camera picture      s statistics",
     "m mirror      w wireframe      g ground",
+    "e edit the avatar: then + - p r",
     "f full screen      h this help      Esc quit",
 )
 

@@ -10,15 +10,24 @@ import numpy as np
 from engine.avatar.topology import FusedAvatar
 from engine.errors import PeerError
 from engine.fusion.normals import vertex_normals
+from engine.identity_edit import RANGES, IdentityEdit, IdentityStatus
 from engine.types import AvatarState, FusedMesh
 from stream.client import ClientOptions, ClientThread
 from stream.mesh_codec import ReceivedMesh
 from stream.motion_receiver import MotionStatistics
+from stream.protocol import Edit
 from viewer.avatar_shelf import AvatarShelf
 from viewer.feed import LocalFeed, Moment
 
 QUIET_S = 3.0
 FAILURE_POLL_S = 0.2
+REFUSAL_S = 6.0
+"""How long a user can read why an edit was not done."""
+NO_FRAMES = {
+    "ended": "The source has ended.",
+    "waiting": "Waiting for a camera.",
+    "live": "No new pictures from the camera.",
+}
 
 
 class RemoteFeed:
@@ -40,12 +49,14 @@ class RemoteFeed:
         self._newest_state: AvatarState | None = None
         self._gets_meshes = False
         self._heard_at_s = time.monotonic()
+        self._refusal, self._refused_at_s = "", -REFUSAL_S
         self._thread = ClientThread(options)
         client = self._thread.client
         client.on_connect = self._begin
         client.on_state = self._take_state
         client.on_avatar = self._shelf.put
         client.on_mesh = self._take_mesh
+        client.on_refusal = self._take_refusal
         self._thread.__enter__()
 
     def newest(self) -> Moment | None:
@@ -66,9 +77,16 @@ class RemoteFeed:
 
     def status(self) -> str:
         """See :class:`viewer.feed.Feed`."""
-        waiting = self._thread.client.status or self._slot.status()
-        if not waiting and time.monotonic() - self._heard_at_s > QUIET_S:
-            return "No new pictures from the camera."
+        client, now_s = self._thread.client, time.monotonic()
+        if now_s - self._refused_at_s < REFUSAL_S:
+            return f"Not changed: {self._refusal}."
+        if client.status:
+            return client.status
+        if client.source != "live":
+            return NO_FRAMES[client.source]
+        waiting = self._slot.status()
+        if not waiting and now_s - self._heard_at_s > QUIET_S:
+            return NO_FRAMES["live"]
         return waiting
 
     def statistics(self) -> dict[str, float]:
@@ -83,6 +101,23 @@ class RemoteFeed:
                 "capture_to_arrival_ms": motion.latency_ms_p50,
             }
         return here | self._thread.client.server_statistics()
+
+    def identity(self) -> IdentityStatus | None:
+        """See :class:`viewer.feed.Feed`: the server's last word."""
+        news = self._thread.client.identity
+        if news is None:
+            return None
+        return IdentityStatus(
+            version=news.version,
+            confidence=news.confidence,
+            locked=news.locked,
+            pinned=news.pinned,
+            **{name: getattr(news, name) for name in RANGES},
+        )
+
+    def edit(self, edit: IdentityEdit) -> None:
+        """See :class:`viewer.feed.Feed`: asks the server."""
+        self._thread.edit(Edit.of(edit))
 
     def motion(self) -> MotionStatistics | None:
         """How packets of the current connection arrive."""
@@ -112,6 +147,10 @@ class RemoteFeed:
         with self._showing:
             self._shelf.clear()
             self._newest_state, self._gets_meshes = None, False
+
+    def _take_refusal(self, reason: str) -> None:
+        """On the client's thread."""
+        self._refusal, self._refused_at_s = reason, time.monotonic()
 
     def _take_state(self, state: AvatarState) -> None:
         """On the client's thread, for every frame."""

@@ -101,11 +101,16 @@ class Scene:
             item.release()
 
     def _wear(self, avatar: FusedAvatar) -> None:
-        if avatar is self._avatar:
+        """Another identity: what it shares with the last one is not made or uploaded again."""
+        worn, self._avatar = self._avatar, avatar
+        if avatar is worn:
             return
-        self._poser, self._avatar = None, avatar
-        self._drawer.set_texture(avatar.texture)
-        self._release_caster()
+        if self._poser is not None:
+            self._poser = self._poser.with_identity(avatar)
+        if worn is None or avatar.texture is not worn.texture:
+            self._drawer.set_texture(avatar.texture)
+        if worn is None or avatar.topology is not worn.topology:
+            self._release_caster()
 
     def _draw_ground(self, target: moderngl.Framebuffer, mesh: FusedMesh, projection: F32) -> None:
         low, high = mesh.vertices_m.min(axis=0), mesh.vertices_m.max(axis=0)

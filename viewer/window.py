@@ -13,6 +13,7 @@ from engine.types import FusedMesh
 from viewer.controls import Controls, drag, press, scroll
 from viewer.draw_recorder import DrawRecorder
 from viewer.feed import Feed, Moment
+from viewer.identity_editor import IdentityEditor, summary
 from viewer.overlay import HELP, TextPanel, statistics_lines
 from viewer.panel import Panel
 from viewer.scene import FRAMINGS, Scene, frame_mesh
@@ -80,12 +81,16 @@ class WindowViewer:
         self._statistics = TextPanel(Panel(window.ctx))
         self._help = TextPanel(Panel(window.ctx))
         self._status = TextPanel(Panel(window.ctx))
+        self._identity = TextPanel(Panel(window.ctx))
         self._recorder = DrawRecorder(RECENT_FRAMES)
         self._moment: Moment | None = None
         self._mesh: FusedMesh | None = None
         controls = Controls()
         self.controls = replace(controls, view=replace(controls.view, mirror=mirror))
         """What the user has set."""
+        self.editor = IdentityEditor()
+        """What the user has changed of the avatar."""
+        self._title = TITLE
         self._listen()
 
     def step(self) -> None:
@@ -133,9 +138,21 @@ class WindowViewer:
         if self.controls.show_help:
             self._help.set_lines(HELP, now_s, scale)
             self._help.draw(target, (edge, -edge))
+        self._draw_identity(target, edge, now_s, scale)
         status = self._feed.status()
         self._status.set_lines((status,) if status else (), now_s, scale)
         self._status.draw(target, (edge, target[1] // 2))
+
+    def _draw_identity(
+        self, target: tuple[int, int], edge: int, now_s: float, scale: float
+    ) -> None:
+        """The title says how sure the estimates are, the card what can be changed."""
+        identity = self._feed.identity()
+        title = TITLE if identity is None else f"{TITLE}: {summary(identity)}"
+        if title != self._title:
+            self._title = self._window.title = title
+        self._identity.set_lines(self.editor.lines(identity), now_s, scale)
+        self._identity.draw(target, (-edge, -edge))
 
     def _draw_inset(self, target: tuple[int, int], edge: int) -> None:
         width, height = self._inset.size
@@ -162,6 +179,9 @@ class WindowViewer:
         if character.lower() == "f":
             self._window.fullscreen = not self._window.fullscreen
         self.controls = press(self.controls, character)
+        self.editor, edit = self.editor.press(character.lower(), self._feed.identity())
+        if edit is not None:
+            self._feed.edit(edit)
 
     def _on_drag(self, _x: int, _y: int, dx: int, dy: int) -> None:
         height = self._window.height

@@ -97,6 +97,8 @@ class FaceFitter:
         self._pose: _Pose | None = None
         self._last: FaceFit | None = None
         self._away_s = 0.0
+        self.strangers = 0
+        """How often another face than the one before has turned out to be watched."""
 
     def set_identity(self, rest_vertices_m: F32, head_joint_m: F32) -> None:
         """Another body for the same person: what was learned of the face stays, at its size."""
@@ -218,6 +220,7 @@ class FaceFitter:
         self._neutral.learn(seen, fit, confidence, seconds)
         if self._neutral.is_strange:
             self._neutral.restart(self._model_m)
+            self.strangers += 1
         return expression
 
     def _report(

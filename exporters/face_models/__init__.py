@@ -1,1 +1,1 @@
-"""Other people's morphable heads, turned into :class:`engine.avatar.MorphableModel`."""
+"""Morphable heads of other makers, read into :mod:`engine.avatar.morphable_model`."""

@@ -57,8 +57,8 @@ ACTION_ORDER: tuple[str, ...] = (
 EyeBlink_L, ... LipsUpperClose is mouthRollUpper, ChinLowerRaise mouthShrugLower, ...)."""
 
 
-def read_facescape(path: Path) -> MorphableModel:
-    """The full head without landmarks.
+def read_facescape(path: Path) -> tuple[MorphableModel, NDArray[np.int64]]:
+    """The full head, not embedded yet, and its vertices (68,) at Multi-PIE's landmarks.
 
     Raises:
         ModelFileError: something is missing, damaged or not of the model's shape.
@@ -74,14 +74,15 @@ def read_facescape(path: Path) -> MorphableModel:
             raise ModelFileError(
                 f"{path}: ft_indices has shape {face_uvs.shape}, expected {faces.shape}; {CURE}"
             )
-        scale = _scale(arrays, poses[0], path)
+        landmarks = _landmarks(arrays, vertices, path)
+        scale = _scale(poses[0], landmarks, path)
         albedo = _albedo(arrays, vertices, path)
     neutral = poses[0]
     offsets = np.zeros((ACTIONS, vertices, 3), np.float32)
     for name, pose in zip(ACTION_ORDER, poses[1:], strict=True):
         offsets[ARKIT_NAMES.index(name)] = (pose - neutral) * scale
     uvs[:, 1] = 1.0 - uvs[:, 1]
-    return MorphableModel(
+    model = MorphableModel(
         name="FaceScape",
         licence=LICENCE,
         mean_m=neutral * scale,
@@ -95,6 +96,7 @@ def read_facescape(path: Path) -> MorphableModel:
         face_uvs=face_uvs,
         albedo=albedo,
     )
+    return model, landmarks
 
 
 def _identity_factors(arrays: ArrayFile, path: Path) -> tuple[Array, Array]:
@@ -131,12 +133,14 @@ def _contract(arrays: ArrayFile, path: Path, mean: Array, deviation: Array) -> t
     return poses.reshape(EXPRESSIONS, -1, 3), modes.reshape(len(mean), -1, 3)
 
 
-def _scale(arrays: ArrayFile, neutral: F32, path: Path) -> np.float32:
+def _landmarks(arrays: ArrayFile, vertices: int, path: Path) -> NDArray[np.int64]:
     landmarks = _array(arrays, "lm_list_v16", (68,), path).astype(np.int64)
-    if landmarks.min() < 0 or landmarks.max() >= len(neutral):
-        raise ModelFileError(
-            f"{path}: lm_list_v16 points outside of {len(neutral)} vertices; {CURE}"
-        )
+    if landmarks.min() < 0 or landmarks.max() >= vertices:
+        raise ModelFileError(f"{path}: lm_list_v16 points outside of {vertices} vertices; {CURE}")
+    return landmarks
+
+
+def _scale(neutral: F32, landmarks: NDArray[np.int64], path: Path) -> np.float32:
     left, right = neutral[landmarks[list(OUTER_EYE_CORNERS)]]
     try:
         return np.float32(metres_per_unit(float(np.linalg.norm(left - right))))

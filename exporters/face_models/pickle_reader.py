@@ -3,8 +3,8 @@
 A pickle is a program for a stack machine, and ``pickle.load`` runs it: a model file can start any
 program of the user's. This reader runs the same machine over values only. A name such as
 ``numpy.ndarray`` stays a name, a call stays a record of name and arguments (:class:`Recorded`), so
-nothing in a file can execute, whatever it contains. Names outside of :data:`KNOWN_NAMES` are
-refused at once: a model file has no business with them.
+nothing in a file can execute, whatever it contains. Names that a model file has no business with
+are refused at once.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ KNOWN_NAMES = frozenset(
         "numpy.ndarray", "numpy.dtype",
         "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
         "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
-        "scipy.sparse.csc.csc_matrix", "scipy.sparse._csc.csc_matrix",
-        "chumpy.ch.Ch", "chumpy.Ch",
+        "numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer",
         "copy_reg._reconstructor", "copyreg._reconstructor",
         "__builtin__.object", "builtins.object", "__builtin__.set", "builtins.set",
+        "__builtin__.bytes", "builtins.bytes",
         "collections.OrderedDict", "_codecs.encode",
     }
 )  # fmt: skip
+KNOWN_PACKAGES = ("chumpy.", "scipy.sparse.")
+"""Whose classes a head model may hold anywhere; they too are only written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class _Machine:
 
     def name(self, module: str, name: str) -> None:
         path = f"{module}.{name}"
-        if path not in KNOWN_NAMES:
+        if path not in KNOWN_NAMES and not path.startswith(KNOWN_PACKAGES):
             raise _RefusedError(
                 f"asks for {path[:80]!r}, which no head model needs and could run code"
             )
@@ -192,6 +194,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
+    "EMPTY_SET": list,  # whose items might be anything, hashable or not
     "MARK": _Mark,
 }
 _OPERATIONS: dict[str, Callable[[_Machine, Any], Any]] = {
@@ -203,6 +206,7 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "DICT": lambda m, _: m.stack.append(_pairs(m.pop_to_mark())),
     "APPEND": lambda m, _: m.append_all(m.pop(1)),
     "APPENDS": lambda m, _: m.append_all(m.pop_to_mark()),
+    "ADDITEMS": lambda m, _: m.append_all(m.pop_to_mark()),
     "SETITEM": lambda m, _: m.set_all(m.pop(2)),
     "SETITEMS": lambda m, _: m.set_all(m.pop_to_mark()),
     "PUT": lambda m, index: m.put(index),

@@ -36,13 +36,19 @@ def as_array(value: Any) -> Array:
     if kind == "Ch":
         # chumpy wraps what can be differentiated; its only content is the array x.
         return as_array(value.state["x"])
-    if kind == "csc_matrix":
+    if kind in ("csc_matrix", "csc_array"):
         return _dense(value.state)
+    if kind in ("csr_matrix", "csr_array"):  # the same numbers, by rows
+        rows, columns = value.state["_shape"]
+        return _dense({**value.state, "_shape": (columns, rows)}).T
     if kind == "ndarray" or kind == "_reconstruct":
         return _plain(value.state)
     if kind == "scalar":
         dtype, content = value.arguments
         return np.frombuffer(_bytes(content), _dtype(dtype)).reshape(())
+    if kind == "_frombuffer":
+        content, dtype, shape, order = value.arguments
+        return _plain((shape, dtype, order == "F", content))
     raise ValueError(f"expected an array, found {kind}")
 
 
@@ -77,6 +83,8 @@ def _dtype(value: Any) -> np.dtype[Any]:
 def _bytes(value: Any) -> bytes:
     if isinstance(value, Recorded) and value.what == "_codecs.encode":
         value = value.arguments[0]  # Python 3's bytes in the protocols that only had text
+    if isinstance(value, Recorded) and value.what.endswith(".bytes") and not value.arguments:
+        return b""
     if isinstance(value, str):
         return value.encode("latin-1")
     if not isinstance(value, bytes | bytearray):

@@ -15,6 +15,11 @@ export class Broadcast {
     private readonly status: (sentence: string) => void,
   ) {}
 
+  /** Proof to the server that this page sends the camera; null while it does not. */
+  get key(): string | null {
+    return this.session?.id ?? null;
+  }
+
   /** Asks for the camera and sends it; throws a CameraError. */
   async start(): Promise<void> {
     if (this.stream !== null) return;

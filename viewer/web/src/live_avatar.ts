@@ -2,7 +2,7 @@
 
 import { Avatar } from "./avatar";
 import { Figures } from "./figures";
-import type { AvatarState } from "./protocol";
+import type { AvatarState, Edit, IdentityNews, SourceNews } from "./protocol";
 import { retry } from "./retry";
 import type { Endpoint } from "./signalling";
 import type { Stage } from "./stage";
@@ -10,7 +10,12 @@ import { Watcher, type WatcherEvents } from "./watcher";
 
 const QUIET_MS = 3000;
 const NOBODY_YET = "Waiting for someone in front of the camera…";
-const NOTHING_NEW = "No new pictures from the camera.";
+const NO_FRAMES: Record<SourceNews["state"], string> = {
+  live: "No new pictures from the camera.",
+  waiting: "Waiting for a camera…",
+  ended: "The source has ended.",
+};
+const REFUSAL_MS = 6000; // long enough to be read
 
 export class LiveAvatar implements WatcherEvents {
   private readonly figures = new Figures();
@@ -25,12 +30,16 @@ export class LiveAvatar implements WatcherEvents {
   private shown: AvatarState | null = null;
   private lastStateMs = 0;
   private loading = Promise.resolve();
+  private sourceState: SourceNews["state"] = "live";
+  private refusedMs = -Infinity;
 
   constructor(
     private readonly stage: Stage,
     private readonly endpoint: Endpoint,
     /** Told one sentence whenever it changes; empty while the avatar moves. */
-    private readonly status: (sentence: string) => void,
+    private readonly say: (sentence: string) => void,
+    /** Told who the avatar is; null while that is not known. */
+    private readonly identify: (news: IdentityNews | null) => void,
   ) {}
 
   /** Connects, and connects again whenever the server was away. */
@@ -38,6 +47,11 @@ export class LiveAvatar implements WatcherEvents {
     if (this.wanted) return;
     this.wanted = true;
     await this.connect("Connecting…");
+  }
+
+  /** Asks the server for a change of the avatar. */
+  edit(edit: Edit): void {
+    this.watcher?.edit(edit);
   }
 
   setMirrored(mirrored: boolean): void {
@@ -65,7 +79,8 @@ export class LiveAvatar implements WatcherEvents {
     const watcher = this.watcher;
     if (watcher === null) return [];
     const quiet = performance.now() - this.lastStateMs > QUIET_MS;
-    if (quiet) this.status(this.shown === null ? NOBODY_YET : NOTHING_NEW);
+    const nobodyYet = this.sourceState === "live" && this.shown === null;
+    if (quiet) this.status(nobodyYet ? NOBODY_YET : NO_FRAMES[this.sourceState]);
     return this.figures.lines(watcher.traffic, watcher.clock);
   }
 
@@ -79,7 +94,22 @@ export class LiveAvatar implements WatcherEvents {
   state(state: AvatarState): void {
     this.newest = state;
     this.lastStateMs = performance.now();
-    if (this.modelConnection === this.connection) this.status("");
+    if (this.modelConnection === this.connection) this.status(this.ending());
+  }
+
+  source(state: SourceNews["state"]): void {
+    this.sourceState = state;
+    if (this.shown !== null) this.status(this.ending());
+  }
+
+  identity(news: IdentityNews): void {
+    this.identify(news);
+  }
+
+  refused(reason: string): void {
+    this.refusedMs = -Infinity;
+    this.status(`Not changed: ${reason}.`);
+    this.refusedMs = performance.now();
   }
 
   statistics(values: Record<string, number>): void {
@@ -90,7 +120,18 @@ export class LiveAvatar implements WatcherEvents {
     this.watcher = null;
     this.connection++;
     this.waiting = this.newest = null;
+    this.sourceState = "live";
+    this.identify(null);
     void this.connect(`${reason} Connecting again…`);
+  }
+
+  /** What to say of a last frame: nothing if more are to come. */
+  private ending(): string {
+    return this.sourceState === "live" ? "" : NO_FRAMES[this.sourceState];
+  }
+
+  private status(sentence: string): void {
+    if (performance.now() - this.refusedMs > REFUSAL_MS) this.say(sentence);
   }
 
   private async connect(sentence: string): Promise<void> {
@@ -109,16 +150,23 @@ export class LiveAvatar implements WatcherEvents {
     this.waiting = null;
     if (glb === null) return;
     try {
-      const model = await Avatar.load(glb);
-      if (connection !== this.connection) return model.dispose();
-      model.setMirrored(this.mirrored);
-      model.root.visible = false; // until it is posed: nobody wants to see the rest pose flash by
-      this.stage.setAvatar(model);
-      this.model = model;
-      this.modelConnection = connection;
+      const next = await Avatar.load(glb);
+      if (connection !== this.connection) return next.dispose();
+      if (!this.model?.hasSkinOf(next)) this.stage.upload(next);
+      const isSame = this.modelConnection === connection && this.model?.become(next);
+      if (!isSame) this.show(next, connection);
       this.shown = null;
     } catch (error) {
       this.status((error as Error).message);
     }
+  }
+
+  private show(model: Avatar, connection: number): void {
+    model.finish();
+    model.setMirrored(this.mirrored);
+    model.root.visible = false; // until it is posed: nobody wants to see the rest pose flash by
+    this.stage.setAvatar(model);
+    this.model = model;
+    this.modelConnection = connection;
   }
 }

@@ -12,8 +12,14 @@ const WHEP = { url: "whep", token };
 
 function start(page: Page): void {
   const stage = new Stage(page.canvas);
-  const avatar = new LiveAvatar(stage, WHEP, (sentence) => page.status(sentence));
-  const camera = new Broadcast(WHIP, (stream) => page.showCamera(stream), (s) => page.status(s));
+  const { identity } = page;
+  const say = (sentence: string) => page.status(sentence);
+  const avatar = new LiveAvatar(stage, WHEP, say, (news) => identity.show(news));
+  const showCamera = (stream: MediaStream | null) => {
+    page.showCamera(stream);
+    identity.setOwner(stream !== null);
+  };
+  const camera = new Broadcast(WHIP, showCamera, say);
 
   const watch = () => {
     page.enter();
@@ -33,6 +39,7 @@ function start(page: Page): void {
   page.onWatch(watch);
   page.onSendCamera(() => void send());
   page.onStopCamera(() => void camera.stop());
+  identity.onEdit((edit) => avatar.edit({ ...edit, camera: camera.key }));
   page.onFraming((framing) => stage.frame(framing));
   page.onMirror((mirrored) => avatar.setMirrored(mirrored));
   stage.start(() => avatar.beforeDraw());

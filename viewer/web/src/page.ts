@@ -1,5 +1,6 @@
 // The page's own elements: buttons, camera inset, status and statistics.
 
+import { IdentityPanel } from "./identity_panel";
 import type { Framing } from "./stage";
 
 function element<T extends HTMLElement>(id: string): T {
@@ -10,6 +11,7 @@ function element<T extends HTMLElement>(id: string): T {
 
 export class Page {
   readonly canvas = element<HTMLCanvasElement>("stage");
+  readonly identity = new IdentityPanel(element("identity"));
   private readonly welcome = element("welcome");
   private readonly problemLine = element("problem");
   private readonly inset = element<HTMLVideoElement>("camera");
@@ -19,6 +21,9 @@ export class Page {
   private readonly mirror = element<HTMLButtonElement>("mirror");
 
   constructor() {
+    element("show-identity").addEventListener("click", (event) => {
+      element("identity").hidden = !toggle(event.currentTarget as HTMLElement);
+    });
     element("show-statistics").addEventListener("click", (event) => {
       this.statisticsCard.hidden = !toggle(event.currentTarget as HTMLElement);
     });

@@ -12,6 +12,8 @@ export interface Endpoint {
 
 /** A connection that the server has accepted. */
 export interface Session {
+  /** The last part of its URL, which only this page knows; empty where there is none. */
+  readonly id: string;
   /** Tells the server and closes the connection; never throws. */
   close(): Promise<void>;
 }
@@ -25,6 +27,7 @@ export async function connect(peer: RTCPeerConnection, endpoint: Endpoint): Prom
   await peer.setRemoteDescription({ type: "answer", sdp: await response.text() });
   const resource = location === null ? null : new URL(location, document.baseURI);
   return {
+    id: resource?.pathname.split("/").at(-1) ?? "",
     async close() {
       peer.close();
       if (resource === null) return;

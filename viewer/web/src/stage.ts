@@ -66,6 +66,11 @@ export class Stage {
     });
   }
 
+  /** Uploads an avatar's skin before it is shown, so that no frame waits for it. */
+  upload(avatar: Avatar): void {
+    for (const texture of avatar.textures()) this.renderer.initTexture(texture);
+  }
+
   /** Shows another avatar instead of the present one. */
   setAvatar(avatar: Avatar): void {
     if (this.avatar !== null) {

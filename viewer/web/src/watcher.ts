@@ -7,8 +7,11 @@ import {
   CHANNELS,
   type ControlMessage,
   decodeMotion,
+  type Edit,
+  type IdentityNews,
   PROTOCOL_VERSION,
   ProtocolError,
+  type SourceNews,
 } from "./protocol";
 import { connect, type Endpoint, type Session } from "./signalling";
 
@@ -21,6 +24,12 @@ export interface WatcherEvents {
   state(state: AvatarState): void;
   /** The server's own figures. */
   statistics(values: Record<string, number>): void;
+  /** Where the frames come from, at first and whenever it changes. */
+  source(state: SourceNews["state"]): void;
+  /** Who the avatar is, at first and whenever it changes. */
+  identity(news: IdentityNews): void;
+  /** An edit was not done; one sentence why. */
+  refused(reason: string): void;
   /** The connection has ended, with one sentence why; called at most once. */
   lost(reason: string): void;
 }
@@ -69,6 +78,11 @@ export class Watcher {
     return watcher;
   }
 
+  /** Asks for a change of the avatar. */
+  edit(edit: Edit): void {
+    this.say(edit);
+  }
+
   /** Ends the connection without calling `lost`. */
   async close(): Promise<void> {
     this.ended = true;
@@ -107,6 +121,9 @@ export class Watcher {
     const message = JSON.parse(data) as ControlMessage;
     if (message.type === "pong") this.clock.answer(message);
     else if (message.type === "statistics") this.events.statistics(message.values);
+    else if (message.type === "source") this.events.source(message.state);
+    else if (message.type === "identity") this.events.identity(message);
+    else if (message.type === "refused") this.events.refused(message.reason);
     else if (message.type === "error") this.end(message.reason);
   }
 

@@ -1,0 +1,270 @@
+"""Who the avatar is: what was estimated, what the user wants, and when the two become a version.
+
+A state machine without thread or clock. Each event returns a new identity only where there is news
+worth a publication. Estimates are taken while they become surer and then locked
+(``engine.settling``); what the user has set or pinned no estimate changes; and an edit of age or
+gender leaves the person's own face coefficients as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from engine.identity_edit import IdentityEdit, IdentityStatus
+from engine.settling import Settling
+from engine.types import F32, U8, FaceShape, Identity, Phenotypes, Semantics
+
+_ANCHOR_YEARS = (0.0, 11.0, 25.0, 90.0)
+_ANCHOR_AGES = (0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0)
+_BUILD = ("weight", "muscle", "height", "proportions")
+_FIELDS = {
+    "semantics": ("phenotypes", "semantics", "confidence"),
+    "face": ("face",),
+    "relief": ("detail_m",),
+    "appearance": ("texture",),
+}
+"""Which fields of an identity each trait decides."""
+
+VISIBLE_YEARS = 2.0
+VISIBLE_GENDER = 0.05
+VISIBLE_COEFFICIENT = 0.1
+"""Root mean square, standard deviations of the identity basis."""
+VISIBLE_RELIEF_M = 5e-5
+VISIBLE_ALBEDO = 1.0
+"""Root mean square, of 255. Below these limits a new avatar would look like the old one."""
+
+OTHER_YEARS = 15.0
+OTHER_COEFFICIENT = 0.8
+"""An estimate further from the last person's than these is another person's."""
+SIGHT_SHARE = 0.5
+"""Of the newest look in how well the person is seen."""
+
+
+def phenotypes_for(semantics: Semantics, base: Phenotypes) -> Phenotypes:
+    """Anny's age and gender for an estimate."""
+    return replace(base, age=age_for(semantics.age_years), gender=semantics.female_probability)
+
+
+def age_for(years: float) -> float:
+    """Anny's age.
+
+    MakeHuman, whose shapes Anny uses, models its "child" at about 11, its "young" at 25 and its
+    "old" at 90 years; in between is linear.
+    """
+    return float(np.interp(years, _ANCHOR_YEARS, _ANCHOR_AGES))
+
+
+def years_of(age: float) -> float:
+    """The years of Anny's age: the inverse of :func:`age_for`."""
+    return float(np.interp(age, _ANCHOR_AGES, _ANCHOR_YEARS))
+
+
+class IdentityKeeper:
+    """Holds one person's estimates and the user's edits. Not thread-safe."""
+
+    def __init__(self, base: Identity, edit: IdentityEdit | None = None) -> None:
+        """Begin with somebody of whom nothing is known.
+
+        Args:
+            base: what is shown of such a person.
+            edit: the user's wishes from the start; they outlive every person and every reset.
+        """
+        self._base = self._person = base
+        self._first_edit = self._edit = edit or IdentityEdit()
+        self._inherited: set[str] = set()
+        """Traits whose values are of the person before, if there was another one."""
+        self._sight = 0.0
+        self._unlock()
+        self._identity = self._composed(base.version)
+
+    @property
+    def identity(self) -> Identity:
+        """The newest version: what the avatar is."""
+        return self._identity
+
+    @property
+    def estimated(self) -> Identity:
+        """The person as estimated, without the user's edits: what estimators build upon."""
+        return self._person
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the user keeps the shape as it is."""
+        return bool(self._edit.pin)
+
+    @property
+    def status(self) -> IdentityStatus:
+        """What to tell the user."""
+        shown = self._identity.phenotypes
+        told = [trait for trait in self._traits.values() if trait.confidence > 0.0]
+        sure = float(np.mean([trait.confidence for trait in told])) if told else 0.0
+        return IdentityStatus(
+            version=self._identity.version,
+            age_years=years_of(shown.age) if self._edit.age_years is None else self._edit.age_years,
+            gender=shown.gender,
+            weight=shown.weight,
+            muscle=shown.muscle,
+            height=shown.height,
+            proportions=shown.proportions,
+            caricature=self._caricature,
+            confidence=sure * self._sight,
+            locked=bool(told) and all(trait.locked for trait in told),
+            pinned=self.pinned,
+        )
+
+    def sight(self, quality: float) -> None:
+        """How well the person is seen now, in [0, 1]: the confidence shown follows it.
+
+        Glasses, a mask, a profile or darkness leave the identity what it was, less surely.
+        """
+        self._sight += SIGHT_SHARE * (float(np.clip(quality, 0.0, 1.0)) - self._sight)
+
+    def semantics(self, reading: Semantics) -> Identity | None:
+        """Age and gender as known by now, with the confidence gathered so far."""
+        if self.pinned or not self._traits["semantics"].takes(reading.confidence):
+            return None
+        known = self._person.semantics
+        years = step = math.inf
+        flipped = False
+        if known is not None:
+            years = abs(reading.age_years - known.age_years)
+            step = abs(reading.female_probability - known.female_probability)
+            flipped = (reading.female_probability > 0.5) != (known.female_probability > 0.5)
+        self._recognise("semantics", is_other=flipped or OTHER_YEARS < years < math.inf)
+        if years < VISIBLE_YEARS and step < VISIBLE_GENDER:
+            return None
+        return self._become(
+            replace(
+                self._person,
+                phenotypes=phenotypes_for(reading, self._base.phenotypes),
+                semantics=reading,
+                confidence=reading.confidence,
+            )
+        )
+
+    def face(self, shape: FaceShape) -> Identity | None:
+        """The person's own face as known by now."""
+        if self.pinned or not self._traits["face"].takes(shape.confidence):
+            return None
+        known = self._person.face
+        difference = _rms(shape.coefficients, None if known is None else known.coefficients)
+        self._recognise("face", is_other=OTHER_COEFFICIENT < difference < math.inf)
+        if difference < VISIBLE_COEFFICIENT:
+            return None
+        return self._become(replace(self._person, face=shape))
+
+    def relief(self, detail_m: F32, confidence: float) -> Identity | None:
+        """Wrinkles as known by now: (V,) metres along the rest normals, confidence in [0, 1]."""
+        if self.pinned or not self._traits["relief"].takes(confidence):
+            return None
+        self._recognise("relief")
+        if _rms(detail_m, self._person.detail_m) < VISIBLE_RELIEF_M:
+            return None
+        return self._become(replace(self._person, detail_m=detail_m))
+
+    def appearance(self, texture: U8, confidence: float) -> Identity | None:
+        """The skin as known by now: (H, W, 3) RGB albedo, confidence in [0, 1].
+
+        Skin is no shape: it is taken from whoever is there, pinned or not.
+        """
+        if not self._traits["appearance"].takes(confidence):
+            return None
+        self._recognise("appearance")
+        known = self._person.texture
+        if _rms(texture[::4, ::4], None if known is None else known[::4, ::4]) < VISIBLE_ALBEDO:
+            return None
+        return self._become(replace(self._person, texture=texture))
+
+    def edit(self, edit: IdentityEdit) -> Identity | None:
+        """Do as the user wishes; at once, whatever is locked."""
+        if edit.reset:
+            self._edit = self._first_edit
+            self.another_person()
+        self._edit = replace(self._edit.then(replace(edit, reset=False)), reset=False)
+        return self._publish()
+
+    def another_person(self) -> None:
+        """Somebody else may be there: look again, and keep what is shown until that is sure.
+
+        Whoever is the same person after all, behind a mask or back again, sees no change. Whoever
+        turns out to be another loses with the first sure estimate what is of the one before. The
+        user's edits stay.
+        """
+        self._unlock()
+        self._inherited = set(_FIELDS)
+
+    def new_source(self) -> Identity | None:
+        """Another camera or film: everything begins as it was started, edits too."""
+        self._edit = self._first_edit
+        self._person = self._base
+        self._inherited = set()
+        self._unlock()
+        return self._publish()
+
+    @property
+    def _caricature(self) -> float:
+        return 1.0 if self._edit.caricature is None else self._edit.caricature
+
+    def _unlock(self) -> None:
+        self._traits = {trait: Settling() for trait in _FIELDS}
+
+    def _recognise(self, trait: str, *, is_other: bool = False) -> None:
+        """A trait is the present person's own now; if it says who they are not, drop the rest."""
+        if trait not in self._inherited:
+            return
+        self._inherited.discard(trait)
+        if is_other:
+            names = [name for trait in self._inherited for name in _FIELDS[trait]]
+            unknown = {name: getattr(self._base, name) for name in names}
+            self._person = replace(self._person, **unknown)
+            self._inherited = set()
+
+    def _become(self, person: Identity) -> Identity | None:
+        self._person = person
+        return self._publish()
+
+    def _publish(self) -> Identity | None:
+        """The next version, unless it would be the last one again."""
+        version = self._identity.version
+        if _same(self._composed(version), self._identity):
+            return None
+        self._identity = self._composed(version + 1)
+        return self._identity
+
+    def _composed(self, version: int) -> Identity:
+        """The person as the user wants them: edits over estimates."""
+        edit, person = self._edit, self._person
+        wanted = {name: getattr(edit, name) for name in ("gender", *_BUILD)}
+        wanted["age"] = None if edit.age_years is None else age_for(edit.age_years)
+        chosen = {name: value for name, value in wanted.items() if value is not None}
+        face = person.face
+        if face is not None and self._caricature != 1.0:
+            scaled = np.float32(self._caricature) * face.coefficients
+            face = replace(face, coefficients=scaled)
+        return replace(
+            person,
+            version=version,
+            phenotypes=replace(person.phenotypes, **chosen),
+            face=face,
+        )
+
+
+def _rms(new: F32 | U8, known: F32 | U8 | None) -> float:
+    """Root mean square of the difference; infinite where nothing comparable is known."""
+    if known is None or known.shape != new.shape:
+        return math.inf
+    return float(np.sqrt(np.mean(np.square(new.astype(np.float32) - known))))
+
+
+def _same(a: Identity, b: Identity) -> bool:
+    """Whether two identities make the same avatar. Arrays are never changed in place."""
+    if a.phenotypes != b.phenotypes:
+        return False
+    if a.detail_m is not b.detail_m or a.texture is not b.texture:
+        return False
+    if a.face is None or b.face is None:
+        return a.face is b.face
+    return np.array_equal(a.face.coefficients, b.face.coefficients)

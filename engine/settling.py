@@ -1,0 +1,47 @@
+"""When an estimate is worth showing: once it is sure, again while it grows surer, then no more.
+
+Every change of identity sends watchers a new base avatar, and an avatar that changes all the time
+breathes. So an estimate is taken in a few steps of clearly rising confidence and then locked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SURE = 0.5
+"""Confidence from which an estimate may shape the avatar."""
+CLEARLY = 0.15
+"""How much surer an estimate must have become to be taken again."""
+REFINEMENTS = 3
+"""How often at most, after the first time."""
+SETTLED = 0.9
+"""Confidence at which nothing better is waited for."""
+PATIENCE = 30
+"""Estimates after the first one taken, about a second apart, that end the refining in any case."""
+
+
+@dataclass
+class Settling:
+    """Decides for one trait of one person."""
+
+    confidence: float = 0.0
+    """Of the newest estimate."""
+    taken_at: float = 0.0
+    """Confidence of the estimate taken last."""
+    taken: int = 0
+    waited: int = 0
+    locked: bool = False
+
+    def takes(self, confidence: float) -> bool:
+        """Whether an estimate of this confidence is to be used now."""
+        if self.locked or not confidence >= 0.0:  # NaN is no confidence
+            return False
+        self.confidence = confidence
+        self.waited += self.taken > 0
+        better = confidence >= (SURE if not self.taken else self.taken_at + CLEARLY)
+        final = confidence >= SETTLED
+        take = better or (final and confidence > self.taken_at)
+        if take:
+            self.taken, self.taken_at = self.taken + 1, confidence
+        self.locked = self.taken > REFINEMENTS or self.waited >= PATIENCE or (take and final)
+        return take
