@@ -85,26 +85,35 @@ def gap_mm(copy_paste: CopyPaste, body: BodyEstimate, face: FaceEstimate) -> flo
     return MM * float(np.linalg.norm(placed[seam] - rest[seam], axis=1).mean())
 
 
-def flicker_mm(meshes: Iterable[F32], topology: Topology) -> float:
-    """Root mean square frame-to-frame motion of the seam relative to the head, at rest.
+def flicker_mm(meshes: Iterable[F32 | None], avatar: FusedAvatar) -> float:
+    """Root mean square frame-to-frame motion of the seam relative to the skull, at rest.
 
     Args:
-        meshes: (V, 3) vertices of frames in which the person truly rests.
-        topology: of them all.
+        meshes: (V, 3) vertices of consecutive frames; None where the person did not truly rest.
+        avatar: whom they pose.
     """
-    seam = np.unique(topology.seam_edges)
-    head = np.flatnonzero(topology.regions == Region.FACE)
-    moves, before = [], None
+    seam, skull = _outer_seam(avatar.topology), _skull(avatar)
+    moves: list[F64] = []
+    first = before = None
     for mesh in meshes:
+        if mesh is None:
+            before = None
+            continue
         points = mesh.astype(np.float64)
-        if before is None:
-            first = points[head]
-        both = np.concatenate([head, seam])
-        rigid = _onto(points[head], first, points[both])[len(head) :]
+        if first is None:
+            first = points[skull]
+        held = _onto(points[skull], first, points[seam])
         if before is not None:
-            moves.append(np.linalg.norm(rigid - before, axis=1))
-        before = rigid
+            moves.append(np.linalg.norm(held - before, axis=1))
+        before = held
     return MM * float(np.sqrt(np.mean(np.square(moves)))) if moves else float("nan")
+
+
+def _skull(avatar: FusedAvatar) -> I32:
+    """The vertices that follow the head alone and that no expression moves."""
+    head = avatar.joint_names.index("head")
+    follows = (avatar.skin_joints[:, 0] == head) & (avatar.skin_weights[:, 0] > 0.999)
+    return np.flatnonzero(follows & (np.diff(avatar.morph_starts) == 0)).astype(np.int32)
 
 
 def avatars_by_mode(
