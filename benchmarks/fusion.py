@@ -1,8 +1,7 @@
 """How well a face and a body are joined: the seam, and the paper's Table V.
 
 Every function takes meshes or avatars and returns millimetres or degrees, so that any evaluation
-can report them. :func:`fusion_study` is a Table V of its own, on people whose truth is known: their
-bodies and faces are misjudged as much as estimators do, and each mode of fusion joins the two.
+can report them; :mod:`benchmarks.fusion_study` is one.
 """
 
 from __future__ import annotations
@@ -14,21 +13,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks.similarity import aligned
-from engine import quaternions
 from engine.avatar.anny import BodyModel
 from engine.avatar.topology import FusedAvatar, Region, Topology
 from engine.body.blend_skinning import Poser
-from engine.fusion.copy_paste import FusionMap, fuse
-from engine.fusion.estimates import BodyEstimate, FaceEstimate, FaceView
+from engine.fusion.copy_paste import FusionMap
+from engine.fusion.estimates import BodyEstimate, FaceEstimate
 from engine.fusion.loops import closed_loops
 from engine.fusion.modes import MODES, CopyPaste, fusion_of
-from engine.fusion.paste_region import PasteRegion
 from engine.fusion.stitching import boundary_edges, edge_keys
-from engine.types import F32, F64, I32, AvatarState, FaceShape, Identity, Phenotypes
+from engine.types import F32, F64, I32, AvatarState
 
 MM = 1e3
 KEYS = {mode: mode.replace("-", "_") for mode in MODES}
 """Names of the modes in reports."""
+NAMES = ("v2v_mm", "pa_v2v_mm", "face_v2v_mm", "face_pa_v2v_mm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +136,26 @@ def mode_errors(
         SMPL-X do; PA after the best similarity of just what is compared.
     """
     posers = {mode: Poser(avatar) for mode, avatar in avatars.items()}
-    necks = {mode: _neck(avatar) for mode, avatar in avatars.items()}
+    necks = {mode: neck_of(avatar) for mode, avatar in avatars.items()}
     series: dict[str, list[list[float]]] = {mode: [] for mode in avatars}
     for found, truth in frames:
         for mode, poser in posers.items():
             mesh = poser.pose(found)
             face = mesh.topology.regions == Region.FACE
-            series[mode].append(_distances_mm(mesh.vertices_m, truth, face, necks[mode]))
-    names = ("v2v_mm", "pa_v2v_mm", "face_v2v_mm", "face_pa_v2v_mm")
+            series[mode].append(distances_mm(mesh.vertices_m, truth, face, necks[mode]))
     return {
-        KEYS.get(mode, mode): dict(zip(names, np.mean(rows, axis=0).round(3).tolist(), strict=True))
+        KEYS.get(mode, mode): dict(zip(NAMES, np.mean(rows, axis=0).round(3).tolist(), strict=True))
         for mode, rows in series.items()
     }
 
 
-def _neck(avatar: FusedAvatar) -> Any:
+def neck_of(avatar: FusedAvatar) -> Any:
     """(V,) the vertices that follow the neck's lowest joint more than any other."""
     return avatar.skin_joints[:, 0] == avatar.joint_names.index("neck01")
 
 
-def _distances_mm(vertices: F32, truth: F32, face: Any, neck: Any) -> list[float]:
+def distances_mm(vertices: F32, truth: F32, face: Any, neck: Any) -> list[float]:
+    """:data:`NAMES` of one mesh; ``face`` and ``neck`` are (V,) masks."""
     mesh, true = vertices.astype(np.float64), truth.astype(np.float64)
     pairs = (
         (mesh - mesh.mean(axis=0), true - true.mean(axis=0)),
@@ -166,109 +164,6 @@ def _distances_mm(vertices: F32, truth: F32, face: Any, neck: Any) -> list[float
         (aligned(mesh[face], true[face], scaled=True), true[face]),
     )
     return [MM * float(np.linalg.norm(a - b, axis=1).mean()) for a, b in pairs]
-
-
-@dataclass(frozen=True, slots=True)
-class Misjudgement:
-    """How far off the two modules are, one standard deviation each."""
-
-    phenotype: float = 0.1
-    """Of each of the body's phenotypes."""
-    face_m: float = 0.0012
-    """Of the face's surface, smooth over a third of its size."""
-    scale: float = 0.06
-    """Of the face's size, which one camera cannot see."""
-    turned_rad: float = 0.5
-    """How far from frontal the face was seen; its far side is judged worse."""
-    far_side: float = 2.5
-    """By how much."""
-
-
-def fusion_study(
-    model: BodyModel,
-    fusion_map: FusionMap,
-    people: int = 20,
-    seed: int = 0,
-    off: Misjudgement | None = None,
-) -> dict[str, dict[str, float]]:
-    """Table V on synthetic people at rest, means over them, with ``gap_mm`` of the paste.
-
-    Args:
-        model: with an identity basis.
-        fusion_map: its topology.
-        people: how many.
-        seed: of the first.
-        off: how badly they are judged.
-    """
-    fusions = {mode: fusion_of(mode, model, fusion_map) for mode in MODES}
-    study = _Study(model, PasteRegion.of(model), off or Misjudgement())
-    rows: dict[str, list[list[float]]] = {mode: [] for mode in MODES}
-    gaps = []
-    for number in range(people):
-        truth, body, face = study.person(np.random.default_rng([seed, number]))
-        true = fuse(model, fusion_map, truth)
-        shown = true.topology.regions == Region.FACE
-        for mode, fusion in fusions.items():
-            avatar = fusion.fuse(body, face)
-            meshes = avatar.rest_vertices_m, true.rest_vertices_m
-            rows[mode].append(_distances_mm(*meshes, shown, _neck(avatar)))
-        paste = fusions[MODES[0]]
-        assert isinstance(paste, CopyPaste)
-        gaps.append(gap_mm(paste, body, face))
-    names = ("v2v_mm", "pa_v2v_mm", "face_v2v_mm", "face_pa_v2v_mm")
-    table = {
-        KEYS[mode]: dict(zip(names, np.mean(found, axis=0).round(3).tolist(), strict=True))
-        for mode, found in rows.items()
-    }
-    table[KEYS[MODES[0]]]["gap_mm"] = round(float(np.mean(gaps)), 3)
-    return table
-
-
-class _Study:
-    """Draws people and misjudges them."""
-
-    def __init__(self, model: BodyModel, region: PasteRegion, off: Misjudgement) -> None:
-        self._model, self._region, self._off = model, region, off
-
-    def person(self, rng: np.random.Generator) -> tuple[Identity, BodyEstimate, FaceEstimate]:
-        """A true identity, and what the two modules make of it."""
-        model, off = self._model, self._off
-        age, rest = rng.uniform(0.5, 0.85), rng.uniform(0.2, 0.8, 4)
-        people = np.array([rng.uniform(0, 1), age, *rest])
-        own = rng.standard_normal(model.identity_count).astype(np.float32)
-        truth = Identity(phenotypes=Phenotypes(*map(float, people)), face=FaceShape(own, 1.0))
-        believed = np.clip(people + off.phenotype * rng.standard_normal(6), 0, 1)
-        yaw = off.turned_rad * rng.standard_normal()
-        view = FaceView(
-            quaternions.from_rotation_vector(np.array([0.0, yaw, 0.0])).astype(np.float32), 60.0
-        )
-        doubts = Phenotypes(*[max(off.phenotype, 1e-3)] * 6)
-        body = BodyEstimate(Phenotypes(*map(float, believed)), doubts, view)
-        return truth, body, self._face(truth, view, rng)
-
-    def _face(self, truth: Identity, view: FaceView, rng: np.random.Generator) -> FaceEstimate:
-        """The true face, smoothly wrong, worse where it was turned away, in another size."""
-        assert truth.face is not None
-        rest = self._model.shape(truth.phenotypes, truth.face.coefficients)
-        skin = rest.vertices_m[self._region.skin]
-        centre = skin.mean(axis=0)
-        turned = np.asarray(quaternions.to_matrix(view.rotation_xyzw.astype(np.float64)))
-        away = (rest.vertices_m - centre) / np.ptp(skin, axis=0).max()
-        side = np.clip(-(away @ turned.T)[:, 2] + 0.1, 0.0, 0.5) / 0.5
-        error = self._off.face_m * (1.0 + side * (self._off.far_side - 1.0))
-        wrong = rest.vertices_m + error[:, None] * _smooth_noise(away, rng)
-        scale = float(np.exp(self._off.scale * rng.standard_normal()))
-        joints = [self._model.joint_names.index(name) for name in ("eye.L", "eye.R")]
-        moved = (((p - centre) * scale).astype(np.float32) for p in (wrong, rest.joints_m[joints]))
-        vertices, eyes = moved
-        return FaceEstimate(vertices, eyes)
-
-
-def _smooth_noise(points: F32, rng: np.random.Generator, waves: int = 64) -> F64:
-    """(V, 3) of unit variance, alike at neighbours: random waves about three to the unit."""
-    ahead, phase = 5.0 * rng.standard_normal((3, waves)), rng.uniform(0, 2 * np.pi, waves)
-    basis = np.cos(points @ ahead + phase) * np.sqrt(2.0 / waves)
-    return np.asarray(basis @ rng.standard_normal((waves, 3)))
 
 
 def _edges(faces: I32) -> I32:

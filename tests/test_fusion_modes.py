@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks.fusion import Misjudgement, flicker_mm, fusion_study, gap_mm, mode_errors, seam_of
+from benchmarks.fusion import flicker_mm, gap_mm, mode_errors, seam_of
+from benchmarks.fusion_study import Misjudgement, fusion_study, posing_ms
 from benchmarks.similarity import aligned
 from engine import quaternions
 from engine.avatar.anny import FILE_NAME, BodyModel
@@ -249,3 +250,10 @@ def test_an_identity_is_fused_in_the_mode_that_was_asked_for(body, model_cache, 
 def test_a_base_in_an_unknown_mode_is_refused(model_cache):
     with pytest.raises(AvatarError, match="attention"):
         BaseAvatar.load(model_cache, "glue")
+
+
+def test_a_frame_is_posed_within_its_budget(body, fusion_map):
+    """The goal is half a millisecond; tests share their cores, so a loose bound must do."""
+    least, median = posing_ms(fuse(body, fusion_map, Identity()), poses=200)
+    assert 0.0 < least <= median
+    assert least < 1.5
