@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rigs import obvious_pose, random_state
@@ -10,14 +12,20 @@ from test_fusion import assert_closed, unit_normals
 from benchmarks.fusion import seam_of
 from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.avatar.glb_reader import read_glb
+from engine.avatar.morphable_model import Part
 from engine.avatar.topology import Region
 from engine.body.blend_skinning import Poser
-from engine.errors import AvatarError
+from engine.errors import AvatarError, ModelFileError
 from engine.fusion.estimates import BodyEstimate, FaceEstimate
+from engine.fusion.face_region import face_triangles
 from engine.fusion.fusion_map_file import load_fusion_map
 from engine.fusion.graft import build_graft
+from engine.fusion.loops import closed_loops
 from engine.fusion.modes import MODES, fusion_of
 from engine.fusion.normals import vertex_normals
+from engine.fusion.outline import cut_over
+from engine.fusion.registration import apply
+from engine.fusion.stitching import boundary_edges
 from engine.types import ARKIT_NAMES, FaceShape, Phenotypes
 from exporters.face_models.ict import read_ict
 from exporters.glb import write_glb
@@ -134,3 +142,31 @@ def test_a_face_without_its_models_coefficients_is_named(body, graft, model_cach
     )
     with pytest.raises(AvatarError, match="its own model"):
         fusion_of("copy-paste", body, fusion_map, graft).fuse(BodyEstimate(Phenotypes()), plain)
+
+
+def test_a_head_without_sockets_is_bridged_to_the_bodys(body, graft):
+    """As FLAME comes: lids and lips are open, and each is stitched to the body's own cavity."""
+    head = graft.head
+    parts = head.face_parts.copy()
+    parts[np.isin(parts, (Part.EYE_SOCKETS, Part.MOUTH_CAVITY))] = Part.OVERLAY
+    bare = build_graft(body, dataclasses.replace(head, face_parts=parts))
+    avatar = bare.avatar(np.zeros(0, np.float32), body.shape(Phenotypes()))
+    assert_closed(avatar.topology.faces)
+    assert len(closed_loops(avatar.topology.seam_edges)) == 4
+    assert len(avatar.rest_vertices_m) > len(bare.kept_body) + len(bare.kept_head)
+
+
+def test_a_head_that_cannot_be_stitched_is_named(body, graft):
+    head = graft.head
+    parts = head.face_parts.copy()
+    parts[parts == Part.MOUTH_CAVITY] = Part.OVERLAY
+    parts[head.face_parts == Part.FACE] = Part.TEETH
+    parts[head.face_parts == Part.HEAD] = Part.TEETH
+    with pytest.raises(ModelFileError, match="no skin"):
+        cut_over(
+            body,
+            (skin := face_triangles(body)),
+            closed_loops(boundary_edges(body.faces[skin]))[0],
+            dataclasses.replace(head, face_parts=parts),
+            apply(graft.similarity, head.mean_m),
+        )

@@ -1,10 +1,10 @@
 """A face of another topology on the body: cut, paste and stitch once, then only vertices move.
 
 The foreign head is laid onto the body's template (eyes, then ICP). Of the body the face
-goes, with the eye sockets, the mouth's cavity and the tongue behind it; of the foreign head what
-lies over that hole stays, less a margin, with its own sockets and cavity, because these hang on its
-lids and lips. The body keeps its eyeballs: they turn with its eye joints and carry painted irises;
-they move into the foreign sockets. The gap is bridged (:mod:`engine.fusion.zipper`).
+goes; of the foreign head what lies over that hole stays, less a margin. Eye sockets and the mouth's
+cavity hang on lids and lips, so they are the foreign head's; where it has none, its lids and lips
+are bridged to the body's. The body keeps its eyeballs: they turn with its eye joints and carry
+painted irises; they move behind the foreign lids. Gaps are bridged (:mod:`engine.fusion.zipper`).
 
 Expressions of the foreign part are the foreign model's own; skin weights and texture coordinates
 come from the nearest place of the body, so that painted and gathered textures apply.
@@ -29,16 +29,16 @@ from engine.fusion.face_region import face_triangles
 from engine.fusion.graft_surface import grafted_skin, grafted_topology, texture_coordinates
 from engine.fusion.loops import closed_loops
 from engine.fusion.outline import cut_over
-from engine.fusion.paste_region import INNER_PARTS
 from engine.fusion.registration import apply, inverse, register
 from engine.fusion.stitching import boundary_edges
-from engine.fusion.zipper import Bridge, bridge
+from engine.fusion.zipper import Bridge, bridges
 from engine.types import ARKIT_NAMES, F32, F64, I32
 
 KEPT = 0.8
 """Share of the closest pairs that register the faces: a foreign one reaches beyond ours."""
 EYES = (("L", Part.EYE_LEFT), ("R", Part.EYE_RIGHT))
 RIM_PASSES = 6
+"""How often the outline is averaged along itself."""
 Mask = NDArray[np.bool_]
 
 
@@ -152,14 +152,13 @@ def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
     """Cut and stitch the head's mean face onto the body's template.
 
     Raises:
-        ModelFileError: what the head shows where the body's face is has no single outline.
+        ModelFileError: the head shows nothing where the body's face is, or its openings there are
+            not the body's.
     """
     skin = face_triangles(body)
     laid = _laid(body, skin, head)
     placed = apply(laid, head.mean_m)
-    inner = [PART_NAMES.index(name) for name in INNER_PARTS if not name.startswith("eye_back")
-             and not name.startswith("eye_front")]  # fmt: skip
-    body_faces = body.faces[~skin & ~np.isin(body.face_parts, inner)]
+    body_faces = body.faces[~skin & ~_behind(body, head)]
     hole = closed_loops(boundary_edges(body.faces[skin]))[0]
     head_faces = cut_over(body, skin, hole, head, placed)
     kept_body, kept_head = np.unique(body_faces), np.unique(head_faces)
@@ -169,14 +168,9 @@ def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
     new_head = _renumbered(kept_head, len(head.mean_m), count)
     faces = np.concatenate([new_body[body_faces], new_head[head_faces]])
     rims = closed_loops(boundary_edges(new_head[head_faces]))
-    edges = closed_loops(boundary_edges(new_body[body_faces]))
-    if len(rims) != 1 or len(edges) != 1:
-        raise ModelFileError(
-            f"the face of {head.name} has {len(rims)} open boundaries and the body {len(edges)} "
-            "where it is cut; a face that can be stitched has one, its sockets and mouth closed"
-        )
+    gaps = _gaps(rims, closed_loops(boundary_edges(new_body[body_faces])), solid, head.name)
     _straighten(solid, rims[0])
-    joined = bridge(faces, rims[0], edges[0], solid)
+    joined = bridges(faces, gaps, solid)
     uv = texture_coordinates(body, skin, head, placed, head_faces)
     topology = grafted_topology(body, body_faces, faces, joined, uv, solid)
     matches, partners = _matches(body, skin, head, placed)
@@ -185,6 +179,37 @@ def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
         body, head, topology, kept_body.astype(np.int32), kept_head.astype(np.int32), rims[0],
         joined, matches, partners, joints, weights, laid,
     )  # fmt: skip
+
+
+def _behind(body: BodyModel, head: MorphableModel) -> Mask:
+    """(F,) what of the body goes because the foreign head brings its own."""
+    own = {"eye_cavity": Part.EYE_SOCKETS, "mouth_cavity": Part.MOUTH_CAVITY}
+    brought = [name for name, part in own.items() if (head.face_parts == part).any()]
+    brought += ["tongue"] * ("mouth_cavity" in brought)
+    gone = [i for i, name in enumerate(PART_NAMES) if name.startswith((*brought,))]
+    return (
+        np.asarray(np.isin(body.face_parts, gone)) if brought else np.zeros(len(body.faces), bool)
+    )
+
+
+def _gaps(rims: list[I32], edges: list[I32], vertices: F64, name: str) -> list[tuple[I32, I32]]:
+    """Each open boundary of the face with the body's that is nearest to it.
+
+    Raises:
+        ModelFileError: they do not pair off.
+    """
+    middles = np.array([vertices[edge].mean(axis=0) for edge in edges])
+    away = [np.linalg.norm(middles - vertices[rim].mean(axis=0), axis=1) for rim in rims]
+    partners = [int(np.argmin(distances)) for distances in away]
+    # The outer boundary goes around the mouth, and may have its middle there.
+    partners[0] = 0
+    if sorted(partners) != list(range(len(edges))):
+        raise ModelFileError(
+            f"the face of {name} has {len(rims)} open boundaries where the body has {len(edges)}; "
+            "a face that can be stitched has an outer one, and one more for each eye and for the "
+            "mouth where it has no sockets or cavity of its own"
+        )
+    return [(rim, edges[partner]) for rim, partner in zip(rims, partners, strict=True)]
 
 
 def _laid(body: BodyModel, skin: Mask, head: MorphableModel) -> Similarity:

@@ -46,7 +46,7 @@ def grafted_topology(
     regions = np.full(int(joined.ring[-1]) + 1, Region.BODY, np.uint8)
     regions[int(faces[: len(body_faces)].max()) + 1 :] = Region.FACE
     regions[joined.ring] = Region.SEAM
-    seam = np.stack([joined.ring, np.roll(joined.ring, -1)], axis=1)
+    seam = np.stack([joined.ring, joined.following], axis=1)
     own = body.uvs[body.face_uvs[_rows_of(body.faces, body_faces)]]
     uvs = np.concatenate([own, uv, _bridge_uvs(body, solid, joined)]).reshape(-1, 2)
     u, v = np.rint(np.clip(uvs, 0, 1) * (2**20 - 1)).astype(np.int64).T

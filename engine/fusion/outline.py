@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from engine.avatar.anny import BodyModel
 from engine.avatar.morphable_model import MorphableModel, Part
+from engine.errors import ModelFileError
 from engine.fusion.closest_point import SurfaceTree
 from engine.types import F64, I32
 
@@ -19,7 +20,18 @@ Mask = NDArray[np.bool_]
 
 
 def cut_over(body: BodyModel, skin: Mask, hole: I32, head: MorphableModel, placed: F64) -> I32:
-    """(F, 3) the foreign skin over the hole, its margin left out, and what hangs on it."""
+    """(F, 3) the foreign skin over the hole, its margin left out, and what hangs on it.
+
+    Args:
+        body: the template that the head lies on.
+        skin: (F_body,) its face.
+        hole: (H,) the outer boundary of that, in order.
+        head: the foreign head.
+        placed: (V, 3) its vertices in the template's place.
+
+    Raises:
+        ModelFileError: there is none.
+    """
     outer = SurfaceTree(body.template_m, body.faces[~skin])
     inside = SurfaceTree(body.template_m, body.faces[skin])
     near = inside.closest(placed)
@@ -29,6 +41,11 @@ def cut_over(body: BodyModel, skin: Mask, hole: I32, head: MorphableModel, place
     good = (edge > MARGIN_M) & (over <= beside + MARGIN_M)
     is_skin = np.isin(head.face_parts, (Part.FACE, Part.HEAD))
     mask = is_skin & good[head.faces].all(axis=1)
+    if not mask.any():
+        raise ModelFileError(
+            f"{head.name} has no skin where the body has its face; its triangles' parts or its "
+            "axes are not what the conversion promises: convert it again"
+        )
     # Lips and lids that overlap may look as if they lay elsewhere: only the outside is outside.
     mask = _largest_piece(head.faces, mask)
     mask = is_skin & ~_largest_piece(head.faces, is_skin & ~mask)
@@ -40,6 +57,7 @@ def cut_over(body: BodyModel, skin: Mask, hole: I32, head: MorphableModel, place
 
 
 def _distance_to_loop(points: F64, loop: F64) -> F64:
+    """(N,) from points to a closed polyline (H, 3)."""
     following = np.roll(loop, -1, axis=0) - loop
     away = points[:, None] - loop
     share = np.clip((away * following).sum(axis=2) / (following**2).sum(axis=1), 0, 1)

@@ -27,7 +27,9 @@ class Bridge:
     faces: I32
     """(3 B, 3) over all vertices; bridge vertex k is ``first + k``."""
     ring: I32
-    """(B,) the bridge's vertices in order."""
+    """(B,) the bridge's vertices,"""
+    following: I32
+    """(B,) and which of them comes next around its loop."""
     sources: I32
     """(B, S): the vertices that each bridge vertex is made of; unused slots repeat one."""
     weights: F64
@@ -80,7 +82,25 @@ def _shortest_path(lengths: F64) -> I32:
     return path
 
 
-def bridge(faces: I32, inner: I32, outer: I32, vertices: F64) -> Bridge:
+def bridges(faces: I32, gaps: list[tuple[I32, I32]], vertices: F64) -> Bridge:
+    """Close several gaps, each between two loops as :func:`bridge` takes them."""
+    parts: list[Bridge] = []
+    first = len(vertices)
+    for inner, outer in gaps:
+        parts.append(bridge(faces, inner, outer, vertices, first))
+        first += len(parts[-1].ring)
+    width = max(part.sources.shape[1] for part in parts)
+    spare = [((0, 0), (0, width - part.sources.shape[1])) for part in parts]
+    return Bridge(
+        np.concatenate([part.faces for part in parts]),
+        np.concatenate([part.ring for part in parts]),
+        np.concatenate([part.following for part in parts]),
+        np.concatenate([np.pad(p.sources, s, "edge") for p, s in zip(parts, spare, strict=True)]),
+        np.concatenate([np.pad(p.weights, s) for p, s in zip(parts, spare, strict=True)]),
+    )
+
+
+def bridge(faces: I32, inner: I32, outer: I32, vertices: F64, first: int | None = None) -> Bridge:
     """Close the gap between two loops of one mesh.
 
     Args:
@@ -88,12 +108,13 @@ def bridge(faces: I32, inner: I32, outer: I32, vertices: F64) -> Bridge:
         inner: (n,) boundary vertices, each edge directed as its triangle has it.
         outer: (m,) the other boundary, directed likewise: it runs the other way around.
         vertices: (V, 3) where everything is at rest; decides the rungs and the slopes.
+        first: number of the first new vertex; V where it is not given.
     """
     outer = outer[::-1]
     rungs = rungs_between(vertices[inner], vertices[outer])
     a, b = inner[rungs[:, 0]], outer[rungs[:, 1]]
-    first, count = len(vertices), len(rungs)
-    ring = first + np.arange(count, dtype=np.int32)
+    first = len(vertices) if first is None else first
+    ring = first + np.arange(len(rungs), dtype=np.int32)
     following = np.roll(ring, -1)
     ahead = np.roll(a, -1) != a
     a_next, b_next = np.roll(a, -1), np.roll(b, -1)
@@ -101,7 +122,7 @@ def bridge(faces: I32, inner: I32, outer: I32, vertices: F64) -> Bridge:
     steps_b = _triangles((a, ring, following), (following, ring, b), (following, b, b_next))
     triangles = np.where(ahead[:, None, None], steps_a, steps_b).reshape(-1, 3)
     sources, weights = _middles(faces, a, b, vertices)
-    return Bridge(triangles.astype(np.int32), ring, sources, weights)
+    return Bridge(triangles.astype(np.int32), ring, following, sources, weights)
 
 
 def _triangles(*corners: tuple[I32, I32, I32]) -> I32:
