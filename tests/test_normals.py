@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from rigs import sphere
 
-from engine.fusion.normals import TILE, vertex_normals
+from engine.fusion.fans import FAN, cover_with_fans
+from engine.fusion.normals import TILE, fan_normals, fan_tiles, vertex_normals
 
 
 def obvious_normals(vertices, faces):
@@ -59,3 +61,50 @@ def test_degenerate_faces_give_finite_unit_normals():
     vertices = np.array([[0, 0, 0], [1, 0, 0], [1, 0, 0], [5, 5, 5]], float)
     normals = normals_of(vertices, np.array([[0, 1, 2]]))
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-6)
+
+
+def fan_normals_of(vertices, faces):
+    tiles = fan_tiles(cover_with_fans(faces.astype(np.int32), len(vertices)))
+    out = np.full((3, len(vertices)), np.nan, np.float32)
+    fan_normals(np.ascontiguousarray(vertices.T, np.float32), tiles, out)
+    return out.T
+
+
+def sorted_triangles(faces):
+    """Each triangle turned until its smallest corner is first, in order."""
+    turned = [np.roll(face, -int(np.argmin(face))) for face in faces]
+    return np.array(sorted(map(tuple, turned)))
+
+
+@pytest.mark.parametrize("rings", [3, 9, 24])
+def test_fans_cover_every_triangle_once(rings):
+    _, faces = sphere(rings, 20)
+    fans = cover_with_fans(faces, int(faces.max()) + 1)
+    triangles = np.concatenate([fans[:, [0, k, k + 1]] for k in range(1, FAN + 1)])
+    whole = triangles[(triangles != np.roll(triangles, 1, axis=1)).all(axis=1)]
+    np.testing.assert_array_equal(sorted_triangles(whole), sorted_triangles(faces))
+    assert rings < 9 or len(fans) < 0.34 * len(faces)
+
+
+def test_fans_give_the_same_normals_as_single_triangles():
+    vertices, faces = sphere(24, 20)
+    vertices = vertices + np.random.default_rng(0).normal(0, 0.005, vertices.shape)
+    difference = fan_normals_of(vertices, faces) - obvious_normals(
+        vertices.astype(np.float32), faces
+    )
+    assert np.abs(difference).max() < 2e-4
+
+
+def test_fans_of_triangles_that_form_no_surface_end_and_agree():
+    """A received mesh may hold anything: edges of many triangles, the same triangle twice."""
+    rng = np.random.default_rng(1)
+    vertices = rng.normal(size=(12, 3))
+    faces = np.array([rng.permutation(12)[:3] for _ in range(200)])
+    faces = np.concatenate([faces, faces[:20]])
+    agreement = np.sum(fan_normals_of(vertices, faces) * normals_of(vertices, faces), axis=1)
+    assert agreement.min() > 0.9999
+
+
+def test_a_vertex_without_a_face_points_somewhere():
+    vertices = np.eye(4, 3)
+    np.testing.assert_array_equal(fan_normals_of(vertices, np.array([[0, 1, 2]]))[3], [0, 0, 1])

@@ -8,6 +8,7 @@ from rigs import sphere
 
 from engine import quaternions
 from engine.fusion.closest_point import SurfaceTree
+from engine.fusion.nonrigid import LandmarkPairs, warp
 from engine.fusion.registration import (
     IDENTITY,
     Similarity,
@@ -141,3 +142,45 @@ def test_a_similarity_and_its_inverse_cancel():
     one = Similarity(1.7, rotation(0.3, -0.2, 0.9), np.array([1.0, 2.0, 3.0]))
     points = np.random.default_rng(0).normal(size=(5, 3))
     np.testing.assert_allclose(apply(inverse(one), apply(one, points)), points, atol=1e-12)
+
+
+def bent(points):
+    """A smooth deformation that no similarity can undo."""
+    x, y, z = np.asarray(points, np.float64).T
+    return np.stack(
+        [x * 1.15 + 0.4 * np.sin(y / 4), 0.9 * y + 0.02 * x * z, z + 0.03 * x * x - 0.3 * y], 1
+    )
+
+
+LANDMARK_ROWS = slice(7, 1040, 37)
+
+
+def test_a_template_warps_onto_another_mesh_of_a_bent_surface():
+    """Not only onto it: each vertex goes where it belongs."""
+    vertices, faces = potato()
+    finer, finer_faces = potato(44, 50)
+    target = SurfaceTree(bent(finer), finer_faces)
+    marks = LandmarkPairs(vertices[LANDMARK_ROWS], bent(vertices[LANDMARK_ROWS]))
+    warped = warp(SurfaceTree(vertices, faces), target, marks)
+    to_surface = np.linalg.norm(target.closest(warped).points - warped, axis=1)
+    rigid = np.linalg.norm(target.closest(vertices).points - vertices, axis=1)
+    assert np.quantile(to_surface, 0.95) < 0.1 < 1.0 < np.quantile(rigid, 0.95)
+    off, before = (np.linalg.norm(v - bent(vertices), axis=1) for v in (warped, vertices))
+    assert np.median(off) < 0.25 * np.median(before)
+    assert np.quantile(off, 0.95) < 0.5 * np.quantile(before, 0.95)
+
+
+def test_what_the_target_does_not_have_goes_along():
+    """The scalp of a template on a mask that ends at the hairline: no point is torn off."""
+    vertices, faces = potato()
+    mask = faces[(vertices[faces, 1] < 5.0).all(axis=1)]
+    low = [row for row in range(30, 1000, 60) if vertices[row, 1] < 4.0]
+    marks = LandmarkPairs(vertices[low], bent(vertices[low]))
+    warped = warp(SurfaceTree(vertices, faces), SurfaceTree(bent(vertices), mask), marks)
+    edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    before, after = (
+        np.linalg.norm(v[edges[:, 0]] - v[edges[:, 1]], axis=1) for v in (vertices, warped)
+    )
+    assert (after / before).max() < 3.0
+    below = vertices[:, 1] < 3.0
+    assert np.median(np.linalg.norm(warped - bent(vertices), axis=1)[below]) < 0.4

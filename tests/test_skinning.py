@@ -12,6 +12,7 @@ from engine.avatar.topology import FusedAvatar, Topology
 from engine.body.blend_skinning import RING_LENGTH, Poser
 from engine.body.kinematics import forward_kinematics
 from engine.errors import AvatarError, ModelFileError
+from engine.fusion.normals import vertex_normals
 from engine.types import ARKIT_NAMES, Phenotypes
 
 
@@ -24,6 +25,10 @@ def test_kernels_agree_with_the_equation(seed, influences):
     np.testing.assert_allclose(mesh.vertices_m, obvious_pose(avatar, state), atol=1e-5)
     assert (mesh.index, mesh.captured_at_ns) == (state.index, state.captured_at_ns)
     assert mesh.topology is avatar.topology
+    normals = np.zeros_like(mesh.normals)
+    vertex_normals(mesh.vertices_m, avatar.topology.faces, normals)
+    # Where a random pose folds skin onto itself, normals cancel and their direction means little.
+    assert np.quantile(np.sum(mesh.normals * normals, axis=1), 0.02) > 0.9999
 
 
 def test_a_frame_leaves_nothing_behind_for_the_next():

@@ -22,6 +22,7 @@ from benchmarks.heads.skin_transfer import dress
 from benchmarks.heads.surface_error import Head, HeadError, measure
 from engine.avatar.anny import FILE_NAME, PART_NAMES, BodyModel
 from engine.avatar.morphable_model import MorphableModel
+from engine.avatar.topology import Topology
 from engine.face.landmark_embedding import default_embedding
 from engine.fusion.copy_paste import fuse
 from engine.fusion.fusion_map_file import load_fusion_map
@@ -63,11 +64,16 @@ class Heads:
     def _tracker(self) -> FaceTracker:
         return FaceTracker(Networks(self.store))
 
+    @cached_property
+    def _dress(self) -> Topology:
+        """Takes some seconds."""
+        return dress(self.ict, self.anny)
+
     def studio(self) -> Studio:
-        """A camera for these people; takes some ten seconds."""
+        """A camera for these people, to be closed by the caller."""
         fusion_map = load_fusion_map(self.store.path(FILE_NAME), self.anny)
         avatar = fuse(self.anny, fusion_map, Identity())
-        return Studio(self.ict, dress(self.ict, self.anny), avatar)
+        return Studio(self.ict, self._dress, avatar)
 
     def sittings(
         self, count: int, cache: Path | None = None, first: int = 0

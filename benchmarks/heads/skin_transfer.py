@@ -106,14 +106,14 @@ class _Paint:
     def of(ict: MorphableModel, anny: BodyModel) -> _Paint:
         rest = anny.shape(Phenotypes()).vertices_m
         is_head = anny.face_parts == PART_NAMES.index("head")
-        faces = anny.faces[is_head]
+        rows, local = np.unique(anny.faces[is_head], return_inverse=True)
+        faces = local.reshape(-1, 3).astype(np.int32)
         embedding = default_embedding()
-        marks = embedding.landmarks_m(rest)
         pairs = LandmarkPairs(
-            marks[list(LANDMARKS_478)].astype(np.float64),
+            embedding.landmarks_m(rest)[list(LANDMARKS_478)].astype(np.float64),
             ict.mean_m[list(LANDMARK_VERTICES)].astype(np.float64),
         )
-        warped = warp(SurfaceTree(rest, faces), SurfaceTree(ict.mean_m, skin(ict)), pairs)
+        warped = warp(SurfaceTree(rest[rows], faces), SurfaceTree(ict.mean_m, skin(ict)), pairs)
         uv_of = np.zeros((len(rest), 2), np.float32)
         uv_of[anny.faces] = anny.uvs[anny.face_uvs]
         top = rest[:, 1].argmax()

@@ -6,24 +6,29 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from engine.avatar.topology import FusedAvatar
 from engine.body.kinematics import forward_kinematics
 from engine.body.skin_layout import SkinLayout, sort_for_skinning, with_rest_pose
 from engine.errors import AvatarError
-from engine.fusion.normals import vertex_normals
+from engine.fusion.neck_normals import NormalCorrections, corrected_normals
+from engine.fusion.normals import fan_normals
 from engine.types import ARKIT_NAMES, F32, I32, AvatarState, FusedMesh
 
 RING_LENGTH = 3
 """A posed mesh stays untouched while the next two are made."""
+_NOWHERE = np.zeros(3, np.float32)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _express(rest: F32, spans: I32, values: F32, expression: F32, out: F32) -> None:
+def _express(
+    rest: F32, spans: I32, steps: F32, values: NDArray[np.int16], expression: F32, out: F32
+) -> None:
     """``rest + sum_e expression_e offset_e``: (3, V) sorted, over the spans of MorphSpans."""
     out[:] = rest
     for s in range(spans.shape[0]):
-        activation = expression[spans[s, 0]]
+        activation = expression[spans[s, 0]] * steps[s]
         if activation == np.float32(0.0):
             continue
         first, end, begin = spans[s, 1], spans[s, 2], spans[s, 3]
@@ -32,7 +37,7 @@ def _express(rest: F32, spans: I32, values: F32, expression: F32, out: F32) -> N
             target = out[axis, first:end]
             offset = values[begin + axis * length : begin + (axis + 1) * length]
             for i in range(length):
-                target[i] += activation * offset[i]
+                target[i] += activation * np.float32(offset[i])
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -65,12 +70,17 @@ def _blend(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _unsort(points: F32, order: I32, translation: F32, out: F32) -> None:
-    """Translate, and put (3, V) sorted points back to (V, 3) in the avatar's order."""
+def _unsort(points: F32, places: I32, translation: F32, out: F32) -> None:
+    """Translate, and put (3, V) sorted points back to (V, 3) in the avatar's order.
+
+    It writes one vertex after the other: what it reads was just made and is near, what it writes
+    is not.
+    """
+    x, y, z = points[0], points[1], points[2]
     tx, ty, tz = translation[0], translation[1], translation[2]
-    for i in range(order.shape[0]):
-        v = order[i]
-        out[v, 0], out[v, 1], out[v, 2] = points[0, i] + tx, points[1, i] + ty, points[2, i] + tz
+    for v in range(places.shape[0]):
+        i = places[v]
+        out[v, 0], out[v, 1], out[v, 2] = x[i] + tx, y[i] + ty, z[i] + tz
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,8 @@ class Workspace:
     expressed: F32
     """(3, V) sorted: the rest pose with its expression."""
     posed: F32
+    """(3, V) sorted, before the translation."""
+    normals: F32
     """(3, V) sorted."""
 
     @staticmethod
@@ -94,6 +106,7 @@ class Workspace:
             transforms=np.zeros((len(avatar.parents), 3, 4), np.float32),
             expressed=np.zeros_like(layout.rest_m),
             posed=np.zeros_like(layout.rest_m),
+            normals=np.zeros_like(layout.rest_m),
         )
 
 
@@ -120,7 +133,7 @@ def pose_avatar(
     w, layout = workspace, workspace.layout
     morphs, runs = layout.morphs, layout.runs
     forward_kinematics(rotations_xyzw, avatar.joints_m, avatar.parents, w.transforms)
-    _express(layout.rest_m, morphs.spans, morphs.values, expression, w.expressed)
+    _express(layout.rest_m, morphs.spans, morphs.steps_m, morphs.values, expression, w.expressed)
     _blend(
         w.expressed,
         runs.bounds,
@@ -131,8 +144,9 @@ def pose_avatar(
         w.transforms,
         w.posed,
     )
-    _unsort(w.posed, layout.order, translation_m, vertices_m)
-    vertex_normals(vertices_m, avatar.topology.faces, normals)
+    fan_normals(w.posed, layout.fans, w.normals)
+    _unsort(w.posed, layout.places, translation_m, vertices_m)
+    _unsort(w.normals, layout.places, _NOWHERE, normals)
 
 
 class Poser:
@@ -141,8 +155,21 @@ class Poser:
     A mesh it returned stays valid until :data:`RING_LENGTH` further calls. Not thread-safe.
     """
 
-    def __init__(self, avatar: FusedAvatar, layout: SkinLayout | None = None) -> None:
+    def __init__(
+        self,
+        avatar: FusedAvatar,
+        layout: SkinLayout | None = None,
+        corrections: NormalCorrections | None = None,
+    ) -> None:
+        """Ready to pose.
+
+        Args:
+            avatar: at rest.
+            layout: its computing order, where that is known.
+            corrections: of its normals, where the neck's are to be the body's own.
+        """
         self.avatar = avatar
+        self._corrections = corrections
         self.workspace = Workspace.of(avatar, layout)
         shape = (RING_LENGTH, *avatar.rest_vertices_m.shape)
         self._vertices = np.zeros(shape, np.float32)
@@ -152,7 +179,9 @@ class Poser:
         self._expression = np.zeros(len(ARKIT_NAMES), np.float32)
         self._next = 0
 
-    def with_identity(self, avatar: FusedAvatar) -> Poser:
+    def with_identity(
+        self, avatar: FusedAvatar, corrections: NormalCorrections | None = None
+    ) -> Poser:
         """A poser of another identity; sorting is skipped where skin and expressions are shared.
 
         Avatars fused from one :class:`engine.fusion.copy_paste.FusionMap` share both.
@@ -163,7 +192,8 @@ class Poser:
             and avatar.skin_joints is ours.skin_joints
             and avatar.morph_offsets_m is ours.morph_offsets_m
         )
-        return Poser(avatar, with_rest_pose(self.workspace.layout, avatar) if shared else None)
+        layout = with_rest_pose(self.workspace.layout, avatar) if shared else None
+        return Poser(avatar, layout, corrections)
 
     def pose(self, state: AvatarState) -> FusedMesh:
         """The avatar's mesh in this state.
@@ -183,6 +213,10 @@ class Poser:
             vertices,
             normals,
         )
+        if self._corrections is not None:
+            c = self._corrections
+            arrays = (c.vertices, c.offsets, c.joints, c.weights)
+            corrected_normals(*arrays, self.workspace.transforms, normals)
         return FusedMesh(
             index=state.index,
             captured_at_ns=state.captured_at_ns,

@@ -1,1 +1,1 @@
-"""Copy-paste fusion: a denser face stitched into the body, and its normals."""
+"""Fusion of a face and a body in three modes: registration, stitching, normals."""

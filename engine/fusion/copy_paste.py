@@ -115,10 +115,29 @@ def fuse(
     vertices = np.concatenate([rest.vertices_m, patch])
     if identity.detail_m is not None:
         vertices = displaced(vertices, fusion_map.topology.faces, identity.detail_m)
+    return _avatar(model, fusion_map, vertices, rest.joints_m, texture, identity.version)
+
+
+def assembled(
+    model: BodyModel, fusion_map: FusionMap, body_vertices_m: F32, joints_m: F32
+) -> FusedAvatar:
+    """The fused avatar of a body (V_body, 3) whose vertices somebody else has placed."""
+    patch = fusion_map.stencils.apply(body_vertices_m)
+    return _avatar(model, fusion_map, np.concatenate([body_vertices_m, patch]), joints_m, None, 0)
+
+
+def _avatar(
+    model: BodyModel,
+    fusion_map: FusionMap,
+    vertices_m: F32,
+    joints_m: F32,
+    texture: U8 | None,
+    version: int,
+) -> FusedAvatar:
     return FusedAvatar(
         topology=fusion_map.topology,
-        rest_vertices_m=vertices,
-        joints_m=rest.joints_m,
+        rest_vertices_m=vertices_m,
+        joints_m=joints_m,
         joint_names=model.joint_names,
         parents=model.parents,
         skin_joints=fusion_map.skin_joints,
@@ -127,7 +146,7 @@ def fuse(
         morph_actions=fusion_map.morph_actions,
         morph_offsets_m=fusion_map.morph_offsets_m,
         texture=texture,
-        identity_version=identity.version,
+        identity_version=version,
     )
 
 

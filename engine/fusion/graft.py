@@ -1,0 +1,281 @@
+"""A face of another topology on the body: cut, paste and stitch once, then only vertices move.
+
+The foreign head is laid onto the body's template (eyes, then ICP). Of the body the face
+goes; of the foreign head what lies over that hole stays, less a margin. Eye sockets and the mouth's
+cavity hang on lids and lips, so they are the foreign head's; where it has none, its lids and lips
+are bridged to the body's. The body keeps its eyeballs: they turn with its eye joints and carry
+painted irises; they move behind the foreign lids. Gaps are bridged (:mod:`engine.fusion.zipper`).
+
+Expressions of the foreign part are the foreign model's own; skin weights and texture coordinates
+come from the nearest place of the body, so that painted and gathered textures apply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.avatar.anny import PART_NAMES, BodyModel, RestShape
+from engine.avatar.morphable_model import MorphableModel, Part
+from engine.avatar.topology import FusedAvatar, Topology
+from engine.errors import ModelFileError
+from engine.face.head_pose import Similarity, procrustes
+from engine.fusion.closest_point import SurfaceTree
+from engine.fusion.copy_paste import SMALLEST_OFFSET_M
+from engine.fusion.estimates import FaceEstimate
+from engine.fusion.face_region import face_triangles
+from engine.fusion.graft_surface import grafted_skin, grafted_topology, texture_coordinates
+from engine.fusion.loops import closed_loops
+from engine.fusion.outline import cut_over
+from engine.fusion.registration import apply, inverse, register
+from engine.fusion.stitching import boundary_edges
+from engine.fusion.zipper import Bridge, bridges
+from engine.types import ARKIT_NAMES, F32, F64, I32
+
+KEPT = 0.8
+"""Share of the closest pairs that register the faces: a foreign one reaches beyond ours."""
+EYES = (("L", Part.EYE_LEFT), ("R", Part.EYE_RIGHT))
+RIM_PASSES = 6
+"""How often the outline is averaged along itself."""
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Graft:
+    """What does not depend on who it is. B body, N foreign and R bridge vertices, in this order."""
+
+    body: BodyModel
+    head: MorphableModel
+    topology: Topology
+    kept_body: I32
+    """(B,) of the body's vertices."""
+    kept_head: I32
+    """(N,) of the head's vertices."""
+    rim: I32
+    """The foreign face's outline among those vertices, in order."""
+    bridge: Bridge
+    matches: I32
+    """(M,) the body's vertices that have a partner on the foreign face,"""
+    partners: SurfaceMatch
+    """and where that partner is."""
+    skin_joints: I32
+    skin_weights: F32
+    similarity: Similarity
+    """The foreign mean head on the body's template."""
+
+    def estimate(self, alpha: F32, confidence: float = 1.0) -> FaceEstimate:
+        """The foreign face resampled at the body's vertices, in the foreign frame.
+
+        Vertices without a partner are where the registration would put the body's template.
+        """
+        shape = self.head.shape(alpha)
+        back = inverse(self.similarity)
+        vertices = apply(back, self.body.template_m).astype(np.float32)
+        vertices[self.matches] = self.partners.on(shape)
+        eyes = np.stack([_middle(self.head, shape, part) for _, part in EYES])
+        return FaceEstimate(vertices, eyes, confidence, alpha)
+
+    def avatar(self, alpha: F32, rest: RestShape) -> FusedAvatar:
+        """The fused avatar of a foreign face on a body, at rest.
+
+        Args:
+            alpha: the face's identity coefficients.
+            rest: the body, at best one whose own face resembles the foreign one.
+        """
+        shape = self.head.shape(alpha).astype(np.float64)
+        wanted = rest.vertices_m[self.matches].astype(np.float64)
+        here = self.partners.on(shape)
+        placed = procrustes(here, wanted, np.ones(len(wanted)))
+        body, joints = self._with_eyes(rest, shape, placed)
+        parts = [body[self.kept_body], apply(placed, shape[self.kept_head])]
+        solid = np.concatenate(parts)
+        _straighten(solid, self.rim)
+        vertices = np.concatenate([solid, self._bridged(solid)]).astype(np.float32)
+        starts, actions, offsets = self._morphs(placed)
+        return FusedAvatar(
+            self.topology, vertices, joints, self.body.joint_names, self.body.parents,
+            self.skin_joints, self.skin_weights, starts, actions, offsets, None, 0,
+        )  # fmt: skip
+
+    def _bridged(self, values: F64) -> F64:
+        """(R, C) of the bridge from (B + N, C) of all others."""
+        b = self.bridge
+        return np.asarray(np.einsum("rs,rsc->rc", b.weights, values[b.sources]))
+
+    def _with_eyes(self, rest: RestShape, shape: F64, placed: Similarity) -> tuple[F64, F32]:
+        """The body's eyeballs, moved and scaled into the foreign sockets."""
+        vertices, joints = rest.vertices_m.astype(np.float64), rest.joints_m.copy()
+        for side, part in EYES:
+            joint = self.body.joint_names.index(f"eye.{side}")
+            own = _eyeball(self.body, side)
+            foreign = apply(placed, shape[np.unique(self.head.faces_of(part))])
+            (centre, radius), (target, size) = _ball(vertices[own]), _ball(foreign)
+            scale = size / radius
+            joints[joint] = target + scale * (joints[joint] - centre)
+            vertices[own] = target + scale * (vertices[own] - centre)
+        return vertices, joints
+
+    def _morphs(self, placed: Similarity) -> tuple[I32, I32, F32]:
+        """The body's own sparse offsets, the foreign face's, and the bridge's by its stencils."""
+        count = len(self.kept_body)
+        dense = np.zeros((count + len(self.kept_head), len(ARKIT_NAMES), 3), np.float32)
+        own = _dense_morphs(self.body)[self.kept_body]
+        dense[:count] = own
+        turn = (placed.scale * placed.rotation).astype(np.float32)
+        for action in np.flatnonzero(self.head.actions):
+            dense[count:, action] = self.head.expression.mode(int(action))[self.kept_head] @ turn.T
+        _straighten(dense, self.rim)
+        ring = self._bridged(dense.reshape(len(dense), -1).astype(np.float64))
+        dense = np.concatenate([dense, ring.reshape(-1, len(ARKIT_NAMES), 3).astype(np.float32)])
+        moved = np.linalg.norm(dense, axis=2) > SMALLEST_OFFSET_M
+        starts = np.concatenate([[0], np.cumsum(moved.sum(axis=1))])
+        return starts.astype(np.int32), np.nonzero(moved)[1].astype(np.int32), dense[moved]
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceMatch:
+    """Fixed places on the foreign mesh."""
+
+    corners: I32
+    """(M, 3)."""
+    barycentric: F64
+    """(M, 3)."""
+
+    def on(self, vertices: F32 | F64) -> F64:
+        """(M, 3) where they are on these vertices."""
+        return np.asarray(np.einsum("mk,mkc->mc", self.barycentric, vertices[self.corners]))
+
+
+def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
+    """Cut and stitch the head's mean face onto the body's template.
+
+    Raises:
+        ModelFileError: the head shows nothing where the body's face is, or its openings there are
+            not the body's.
+    """
+    skin = face_triangles(body)
+    laid = _laid(body, skin, head)
+    placed = apply(laid, head.mean_m)
+    body_faces = body.faces[~skin & ~_behind(body, head)]
+    hole = closed_loops(boundary_edges(body.faces[skin]))[0]
+    head_faces = cut_over(body, skin, hole, head, placed)
+    kept_body, kept_head = np.unique(body_faces), np.unique(head_faces)
+    count = len(kept_body)
+    solid: F64 = np.concatenate([body.template_m[kept_body], placed[kept_head]], dtype=np.float64)
+    new_body = _renumbered(kept_body, len(body.template_m), 0)
+    new_head = _renumbered(kept_head, len(head.mean_m), count)
+    faces = np.concatenate([new_body[body_faces], new_head[head_faces]])
+    rims = closed_loops(boundary_edges(new_head[head_faces]))
+    gaps = _gaps(rims, closed_loops(boundary_edges(new_body[body_faces])), solid, head.name)
+    _straighten(solid, rims[0])
+    joined = bridges(faces, gaps, solid)
+    uv = texture_coordinates(body, skin, head, placed, head_faces)
+    topology = grafted_topology(body, body_faces, faces, joined, uv, solid)
+    matches, partners = _matches(body, skin, head, placed)
+    joints, weights = grafted_skin(body, kept_body, placed[kept_head], joined)
+    return Graft(
+        body, head, topology, kept_body.astype(np.int32), kept_head.astype(np.int32), rims[0],
+        joined, matches, partners, joints, weights, laid,
+    )  # fmt: skip
+
+
+def _behind(body: BodyModel, head: MorphableModel) -> Mask:
+    """(F,) what of the body goes because the foreign head brings its own."""
+    own = {"eye_cavity": Part.EYE_SOCKETS, "mouth_cavity": Part.MOUTH_CAVITY}
+    brought = [name for name, part in own.items() if (head.face_parts == part).any()]
+    brought += ["tongue"] * ("mouth_cavity" in brought)
+    gone = [i for i, name in enumerate(PART_NAMES) if name.startswith((*brought,))]
+    return (
+        np.asarray(np.isin(body.face_parts, gone)) if brought else np.zeros(len(body.faces), bool)
+    )
+
+
+def _gaps(rims: list[I32], edges: list[I32], vertices: F64, name: str) -> list[tuple[I32, I32]]:
+    """Each open boundary of the face with the body's that is nearest to it.
+
+    Raises:
+        ModelFileError: they do not pair off.
+    """
+    middles = np.array([vertices[edge].mean(axis=0) for edge in edges])
+    away = [np.linalg.norm(middles - vertices[rim].mean(axis=0), axis=1) for rim in rims]
+    partners = [int(np.argmin(distances)) for distances in away]
+    # The outer boundary goes around the mouth, and may have its middle there.
+    partners[0] = 0
+    if sorted(partners) != list(range(len(edges))):
+        raise ModelFileError(
+            f"the face of {name} has {len(rims)} open boundaries where the body has {len(edges)}; "
+            "a face that can be stitched has an outer one, and one more for each eye and for the "
+            "mouth where it has no sockets or cavity of its own"
+        )
+    return [(rim, edges[partner]) for rim, partner in zip(rims, partners, strict=True)]
+
+
+def _laid(body: BodyModel, skin: Mask, head: MorphableModel) -> Similarity:
+    """Eye on eye, then ICP between the faces.
+
+    Both face +Z, so nothing needs turning at first; the principal axes of two heads that are cut
+    at different heights of the neck may agree best upside down.
+    """
+    eyes = body.template_joints_m[[body.joint_names.index(f"eye.{side}") for side, _ in EYES]]
+    own = np.stack([_middle(head, head.mean_m, part) for _, part in EYES])
+    scale = float(np.linalg.norm(eyes[0] - eyes[1]) / np.linalg.norm(own[0] - own[1]))
+    start = Similarity(scale, np.eye(3), (eyes.mean(axis=0) - scale * own.mean(axis=0)))
+    face, foreign = body.faces[skin], head.faces_of(Part.FACE)
+    source, target = _tree(head.mean_m, foreign), _tree(body.template_m, face)
+    return register(source, target, scaled=True, start=start, kept=KEPT).similarity
+
+
+def _tree(vertices: F32 | F64, faces: I32) -> SurfaceTree:
+    used = np.unique(faces)
+    return SurfaceTree(vertices[used], _renumbered(used, len(vertices), 0)[faces])
+
+
+def _renumbered(kept: NDArray[np.integer], count: int, first: int) -> I32:
+    """(count,) each kept vertex's new number from ``first`` on, -1 for the others."""
+    numbers = np.full(count, -1, np.int32)
+    numbers[kept] = first + np.arange(len(kept))
+    return numbers
+
+
+def _straighten(values: F32 | F64, rim: I32) -> None:
+    """Average the outline's stairs, which follow the foreign triangles, along it, in place."""
+    for _ in range(RIM_PASSES):
+        along = values[rim]
+        values[rim] = (np.roll(along, 1, axis=0) + 2 * along + np.roll(along, -1, axis=0)) / 4
+
+
+def _matches(
+    body: BodyModel, skin: Mask, head: MorphableModel, placed: F64
+) -> tuple[I32, SurfaceMatch]:
+    """For the face's vertices of the body, the place of the foreign face that faces them."""
+    vertices = np.unique(body.faces[skin])
+    foreign = head.faces_of(Part.FACE, Part.HEAD)
+    tree = SurfaceTree(placed, foreign)
+    found = tree.closest(body.template_m[vertices])
+    return vertices.astype(np.int32), SurfaceMatch(foreign[found.triangles], found.barycentric)
+
+
+def _dense_morphs(body: BodyModel) -> F32:
+    counts = np.diff(body.morph_starts)
+    dense = np.zeros((len(counts), len(ARKIT_NAMES), 3), np.float32)
+    dense[np.repeat(np.arange(len(counts)), counts), body.morph_actions] = body.morph_offsets_m
+    return dense
+
+
+def _eyeball(body: BodyModel, side: str) -> NDArray[np.integer]:
+    numbers = [PART_NAMES.index(f"eye_{half}.{side}") for half in ("back", "front")]
+    return np.unique(body.faces[np.isin(body.face_parts, numbers)])
+
+
+def _ball(eyeball: F64) -> tuple[F64, float]:
+    """Centre and radius of an eyeball (N, 3) that faces +Z, whatever its cornea's bulge."""
+    low, high = eyeball.min(axis=0), eyeball.max(axis=0)
+    radius = float((high - low)[:2].mean()) / 2
+    x, y, _ = (low + high) / 2
+    return np.array([x, y, low[2] + radius]), radius
+
+
+def _middle(head: MorphableModel, shape: F32, part: Part) -> F32:
+    return np.asarray(shape[np.unique(head.faces_of(part))].mean(axis=0), np.float32)
