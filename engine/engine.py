@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from engine.age_and_gender import AgeAndGender
+from engine.face_from_video import FaceFromVideo
 from engine.fusion.base_avatar import BaseAvatar
+from engine.fusion.modes import COPY_PASTE
 from engine.identity_edit import IdentityEdit
 from engine.identity_keeper import IdentityKeeper
 from engine.inference.store import ModelStore
@@ -18,6 +20,8 @@ from engine.perception.observer import Observer
 from engine.perception.semantics import SemanticsEstimator
 from engine.pipeline import Pipeline
 from engine.reconstructor import Reconstructor
+from engine.relief_from_video import ReliefFromVideo
+from engine.skin_from_video import SkinFromVideo
 from engine.slow_loop import SlowEstimator, SlowLoop
 from engine.types import Identity, Phenotypes
 
@@ -34,6 +38,12 @@ class EngineOptions:
     """Whether anything of the person is estimated; if not, the avatar stays as it started."""
     phenotypes: Phenotypes = field(default_factory=Phenotypes)
     """The shape to start from, and to keep where nothing better is known."""
+    displacement: bool = True
+    """Whether the relief of the face is read from shading,"""
+    wrinkles: bool = True
+    """and whether wrinkle lines are detected, for eq. (3)."""
+    fusion: str = COPY_PASTE
+    """How a face of one's own is joined to the body: copy-paste, optimisation or attention."""
     edit: IdentityEdit = field(default_factory=IdentityEdit)
     """What the user wants of the avatar, whatever is estimated."""
     store: ModelStore = field(default_factory=ModelStore.default)
@@ -67,12 +77,12 @@ class Engine:
         # Networks and body load side by side: both spend their time outside Python.
         with networks.preload():
             start_numba()
-            reconstructor = Reconstructor(BaseAvatar.load(options.store), keeper.identity)
+            base = BaseAvatar.load(options.store, options.fusion)
+            reconstructor = Reconstructor(base, keeper.identity)
             observer = Observer(networks)
-        estimators: list[SlowEstimator] = []
-        if options.identity and options.semantics:
-            estimators.append(AgeAndGender(SemanticsEstimator(networks)))
-        slow_loop = SlowLoop(keeper, estimators, reconstructor.become)
+        slow_loop = SlowLoop(
+            keeper, _estimators(options, networks, base, reconstructor), reconstructor.become
+        )
         slow_loop.start()
         pipeline = Pipeline(observer, reconstructor, slow_loop)
         # What was loaded stays: no frame waits while the collector looks through it (70 ms).
@@ -83,3 +93,26 @@ class Engine:
             slow_loop.stop()
             observer.close()
             gc.unfreeze()
+
+
+def _estimators(
+    options: EngineOptions, networks: Networks, base: BaseAvatar, reconstructor: Reconstructor
+) -> list[SlowEstimator]:
+    """What the slow loop finds out, in the order in which one builds upon the other."""
+    if not options.identity:
+        return []
+    found: list[SlowEstimator] = []
+    if options.semantics:
+        found.append(AgeAndGender(SemanticsEstimator(networks)))
+    found.append(FaceFromVideo(base.model))
+    skin = SkinFromVideo(base.average, lambda: reconstructor.smooth_avatar)
+    found.append(skin)
+    if options.displacement or options.wrinkles:
+        relief = ReliefFromVideo(
+            skin,
+            lambda: reconstructor.smooth_avatar,
+            displacement=options.displacement,
+            wrinkles=options.wrinkles,
+        )
+        found.append(relief)
+    return found

@@ -24,6 +24,7 @@ from engine.perception.observer import Observer
 from engine.reconstructor import Reconstructor
 from engine.slot import Policy, Slot
 from engine.slow_loop import SlowLoop
+from engine.slow_views import View
 from engine.sources.source import Source
 from engine.types import AvatarState, Frame, FusedMesh, Observation
 
@@ -196,7 +197,8 @@ class Pipeline:
                     if self._reconstructor.strangers != strangers:
                         strangers = self._reconstructor.strangers
                         self._slow_loop.another_person()
-                    self._slow_loop.offer(item.frame, item.observation, state)
+                    head = self._reconstructor.head
+                    self._slow_loop.offer(item.frame, View(item.observation, state, head))
                 avatar = self._reconstructor.avatar
                 await results.put(
                     Result(item.frame, item.observation, state, mesh, avatar, stages_ms, finished)

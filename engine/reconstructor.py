@@ -14,6 +14,7 @@ from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
 from engine.body.body_targets import HeadPose
 from engine.body.smplify import BodyFit, BodyFitter, BodyShape
+from engine.face import head_pose
 from engine.face.face_fit import FaceFit, FaceFitter
 from engine.fusion.base_avatar import BaseAvatar
 from engine.types import (
@@ -34,6 +35,8 @@ class _Person:
     """What an identity decides, made off the frame path and swapped in whole."""
 
     avatar: FusedAvatar
+    smooth: FusedAvatar
+    """The avatar without relief: what is fitted to landmarks and looked at by the slow loop."""
     poser: Poser
     shape: BodyShape
 
@@ -49,14 +52,15 @@ class Reconstructor:
             identity: whose body to begin with.
         """
         self._base = base
-        avatar = base.avatar_of(identity)
+        avatar, smooth = self._avatars(identity)
         self._next: _Person | None = None
         self._handing_over = threading.Lock()
         names = avatar.joint_names
         self._head = names.index("head")
-        self._body = BodyFitter(names, avatar.joints_m, avatar.parents, avatar.rest_vertices_m)
-        self._face = FaceFitter(avatar.rest_vertices_m, avatar.joints_m[self._head])
-        self._person = _Person(avatar, Poser(avatar), self._body.shape)
+        self._body = BodyFitter(names, avatar.joints_m, avatar.parents, smooth.rest_vertices_m)
+        self._face = FaceFitter(smooth.rest_vertices_m, avatar.joints_m[self._head])
+        self._person = _Person(avatar, smooth, Poser(avatar), self._body.shape)
+        self._fit: FaceFit | None = None
         self._clock_ns: int | None = None
 
     @property
@@ -69,15 +73,25 @@ class Reconstructor:
         """How often another person than the one before has turned out to be watched."""
         return self._face.strangers
 
+    @property
+    def smooth_avatar(self) -> FusedAvatar:
+        """The same without relief."""
+        return self._person.smooth
+
+    @property
+    def head(self) -> head_pose.HeadPose | None:
+        """As fitted to the newest frame's face; None where it shows none."""
+        return None if self._fit is None else self._fit.head
+
     def become(self, identity: Identity) -> None:
         """Take over an identity from the next frame on. Any thread may call this.
 
         Args:
             identity: the same person, better known: pose and what was learned of the face stay.
         """
-        avatar = self._base.avatar_of(identity)
-        shape = self._body.shape_of(avatar.joints_m, avatar.rest_vertices_m)
-        person = _Person(avatar, self._person.poser.with_identity(avatar), shape)
+        avatar, smooth = self._avatars(identity)
+        shape = self._body.shape_of(avatar.joints_m, smooth.rest_vertices_m)
+        person = _Person(avatar, smooth, self._person.poser.with_identity(avatar), shape)
         with self._handing_over:
             self._next = person
 
@@ -127,14 +141,23 @@ class Reconstructor:
         self._person = person
         avatar = person.avatar
         self._body.set_identity(person.shape)
-        self._face.set_identity(avatar.rest_vertices_m, avatar.joints_m[self._head])
+        self._face.set_identity(person.smooth.rest_vertices_m, avatar.joints_m[self._head])
+
+    def _avatars(self, identity: Identity) -> tuple[FusedAvatar, FusedAvatar]:
+        """The avatar of an identity, with and without its relief."""
+        avatar = self._base.avatar_of(identity)
+        if identity.detail_m is None:
+            return avatar, avatar
+        return avatar, self._base.avatar_of(replace(identity, detail_m=None))
 
     def _fit_face(self, seen: Observation, camera: Camera) -> FaceFit | None:
         last, self._clock_ns = self._clock_ns, seen.captured_at_ns
         interval_s = 1 / 30 if last is None else (seen.captured_at_ns - last) * 1e-9
+        self._fit = None
         if seen.face is None:
             return self._face.lost(interval_s)
-        return self._face.fit(seen.face, camera, interval_s)
+        self._fit = self._face.fit(seen.face, camera, interval_s)
+        return self._fit
 
     def _state(
         self, seen: Observation, camera: Camera, body: BodyFit, face: FaceFit | None

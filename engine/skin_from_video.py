@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
@@ -11,7 +12,20 @@ from engine.face.view import FaceView
 from engine.identity_keeper import IdentityKeeper
 from engine.settling import CLEARLY, REFINEMENTS, SURE
 from engine.slow_views import Picture, Views
-from engine.types import Identity
+from engine.types import F32, U8, Camera, FusedMesh, Identity
+
+
+@dataclass(frozen=True, slots=True)
+class SeenSkin:
+    """A picture in which a face is seen well. Valid until the next turn."""
+
+    image: U8
+    """(H, W, 3) RGB."""
+    mesh: FusedMesh
+    """The avatar without relief, posed for it."""
+    camera: Camera
+    visible: Callable[[], F32]
+    """How well the picture shows each texel of the face atlas' window: (size, size) in [0, 1]."""
 
 
 class SkinFromVideo:
@@ -28,16 +42,20 @@ class SkinFromVideo:
 
         Args:
             default: the average avatar, with the painted default for skin.
-            current: the avatar that the newest state poses; called on the slow loop's thread.
+            current: the avatar that the newest state poses, without relief; called on the slow
+                loop's thread.
         """
         self._default, self._current = default, current
         self._gatherer: AppearanceGatherer | None = None
         self._poser: Poser | None = None
         self._composing: Iterator[Appearance | None] | None = None
         self._told, self._told_at = 0, 0.0
+        self.seen: SeenSkin | None = None
+        """What the last turn's picture showed; None where it showed no face well."""
 
     def look(self, views: Views) -> None:
         """Gather the newest picture; not while a texture is made, which is work enough."""
+        self.seen = None
         if views.picture is not None and self._composing is None:
             self._gather(views.picture)
 
@@ -74,7 +92,9 @@ class SkinFromVideo:
             self._gatherer = AppearanceGatherer(self._default)
         mesh = self._poser.pose(state)
         seen, rest = picture.view.observation, avatar.rest_vertices_m
-        self._gatherer.observe(FaceView.of(picture.frame, seen, state, mesh, rest))
+        weight = self._gatherer.observe(FaceView.of(picture.frame, seen, state, mesh, rest))
+        if weight > 0.0:
+            self.seen = SeenSkin(picture.frame.image, mesh, state.camera, self._gatherer.visible)
 
     def _is_worth(self, confidence: float) -> bool:
         if self._told > REFINEMENTS:

@@ -25,7 +25,7 @@ from engine.identity_edit import IdentityEdit, IdentityStatus
 from engine.identity_keeper import IdentityKeeper
 from engine.perception.semantics import frontality
 from engine.slow_views import View, ViewQueue, Views
-from engine.types import AvatarState, Frame, Identity, Observation
+from engine.types import Frame, Identity
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +106,10 @@ class SlowLoop:
         self._woken.set()
         self._thread.join(timeout=2.0)
 
-    def offer(self, frame: Frame, observation: Observation, state: AvatarState) -> None:
+    def offer(self, frame: Frame, view: View) -> None:
         """Leave a frame; costs the frame path an append and an assignment."""
         if self._estimators:
-            self._views.put(frame, observation, state)
+            self._views.put(frame, view)
 
     def reset(self) -> None:
         """Another source: forget this person, and go back to the base identity at once.

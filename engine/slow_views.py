@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from engine.face.head_pose import HeadPose
 from engine.types import AvatarState, Frame, Observation
 
 RECENT = 64
@@ -18,6 +19,8 @@ class View:
     observation: Observation
     state: AvatarState
     """Its pose and expression, and the identity version that they belong to."""
+    head: HeadPose | None = None
+    """As fitted to the landmarks of the face; None where none is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,10 @@ class ViewQueue:
         self._recent: deque[View] = deque(maxlen=RECENT)
         self._picture: Picture | None = None
 
-    def put(self, frame: Frame, observation: Observation, state: AvatarState) -> None:
+    def put(self, frame: Frame, view: View) -> None:
         """Leave one frame: an append and an assignment."""
-        view = View(observation, state)
         self._recent.append(view)
-        if observation.face is not None:
+        if view.observation.face is not None:
             self._picture = Picture(frame, view)
 
     def drain(self) -> Views:

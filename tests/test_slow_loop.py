@@ -113,7 +113,7 @@ def wait_for(done: Callable[[], bool]) -> None:
 
 def offer_until(loop: SlowLoop, done: Callable[[], bool], seen: Observation = SEEN) -> None:
     def offer_and_ask() -> bool:
-        loop.offer(FRAME, seen, STATE)
+        loop.offer(FRAME, View(seen, STATE))
         return done()
 
     wait_for(offer_and_ask)

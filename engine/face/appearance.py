@@ -110,6 +110,13 @@ class AppearanceGatherer:
         """Of the face patch in [0, 1]: how much has been seen well."""
         return float(np.minimum(self._albedo.evidence[self._inside] / ENOUGH, 1.0).mean())
 
+    def visible(self) -> F32:
+        """(size, size) in [0, 1] over the atlas' window: how well the last view shows each texel.
+
+        Zero where it is turned away, hidden by the face itself or a hand, dark or glaring.
+        """
+        return self.atlas.picture(self._sample.weights)
+
     def observe(self, view: FaceView) -> float:
         """Take a frame in.
 

@@ -58,18 +58,19 @@ class BaseAvatar:
         Raises:
             AvatarError: the identity's face or relief was made for another model.
         """
+        skin = self.average.texture if identity.texture is None else identity.texture
         plain = identity.face is None and identity.detail_m is None
         if plain and identity.phenotypes == Phenotypes():
-            return replace(self.average, identity_version=identity.version)
+            return replace(self.average, texture=skin, identity_version=identity.version)
         if identity.face is None:
-            return fuse(self.model, self.fusion_map, identity, self.average.texture)
+            return fuse(self.model, self.fusion_map, identity, skin)
         body, face = estimates_of(self.model, identity)
         avatar = self._fusion().fuse(replace(body, view=view), face)
         if identity.detail_m is not None:
             faces, vertices = avatar.topology.faces, avatar.rest_vertices_m
             relief = displaced(vertices, faces, identity.detail_m)
             avatar = replace(avatar, rest_vertices_m=relief)
-        return replace(avatar, texture=self.average.texture, identity_version=identity.version)
+        return replace(avatar, texture=skin, identity_version=identity.version)
 
     def _fusion(self) -> Fusion:
         if self.mode not in self._fusions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -132,23 +133,30 @@ class Relief:
 
     def map(self) -> ReliefMap:
         """What is believed now; some tenths of a second, most of it without the interpreter."""
+        *_, found = self._maps()
+        return found
+
+    def _maps(self) -> Iterator[ReliefMap]:
+        """What is believed, step by step: of nothing, of the wrinkles, and of all."""
         shape = self.grid.shape
         heights, confidence = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        yield ReliefMap(heights, confidence)
         if self._views < FEWEST_VIEWS:
-            return ReliefMap(heights, confidence)
+            return
         halves = self._evidence(PAINT)
         if self.wrinkles:
             found = find_wrinkles(
                 halves, self._evidence(ANY_PAINT), self._mean_detail(), self._bare, self._texel_mm
             )
-            heights += found.heights_mm
+            heights = heights + found.heights_mm
             confidence = np.maximum(confidence, (heights < 0).astype(np.float32))
+            yield ReliefMap(heights, confidence)
             halves = Halves(*(_without(evidence, heights) for evidence in halves))
         if self.displacement:
             shaded = displacement(halves, self._bare)
-            heights += shaded.heights_mm
+            heights = heights + shaded.heights_mm
             confidence = np.maximum(confidence, shaded.confidence)
-        return ReliefMap(heights, confidence)
+            yield ReliefMap(heights, confidence)
 
     def detail_m(self) -> tuple[F32, float]:
         """Offsets for ``Identity.detail_m`` and how much of the face they are sure of.
@@ -158,10 +166,22 @@ class Relief:
             confidence over bare skin, in [0, 1].
         """
         found = self.map()
-        detail = at_vertices(self.grid, found.heights_mm * np.float32(1e-3))
-        detail[self._topology.seam_edges.ravel()] = 0.0
         skin = self._bare > 0
-        return detail, float(found.confidence[skin].mean()) if skin.any() else 0.0
+        sure = float(found.confidence[skin].mean()) if skin.any() else 0.0
+        return self._at_vertices(found.heights_mm), sure
+
+    def readings(self) -> Iterator[F32 | None]:
+        """The offsets of :meth:`detail_m` in steps of some tenths of a second, the last of all."""
+        heights = np.zeros(self.grid.shape, np.float32)
+        for found in self._maps():
+            heights = found.heights_mm
+            yield None
+        yield self._at_vertices(heights)
+
+    def _at_vertices(self, heights_mm: F32) -> F32:
+        detail = at_vertices(self.grid, heights_mm * np.float32(1e-3))
+        detail[self._topology.seam_edges.ravel()] = 0.0
+        return detail
 
     def _evidence(self, paint: float) -> Halves:
         even, odd = self._halves

@@ -1,0 +1,67 @@
+"""The person's own face for the slow loop: landmarks of many frames, read out now and then."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.avatar.anny import BodyModel
+from engine.face.identity_fit import IdentityFitter
+from engine.identity_keeper import IdentityKeeper
+from engine.slow_views import View, Views
+from engine.types import Identity
+
+BLURRED_PER_S = 2.0
+"""Face widths a second at which a moving face is smeared in the picture: such frames count e times
+less, for their landmarks are guesses."""
+
+
+class FaceFromVideo:
+    """See :class:`engine.slow_loop.SlowEstimator`."""
+
+    name = "face"
+
+    def __init__(self, model: BodyModel) -> None:
+        """Nothing is known yet.
+
+        Args:
+            model: whose identity basis the face is told in.
+        """
+        self._fitter = IdentityFitter(model)
+        self._before: View | None = None
+        self._is_new = False
+
+    def look(self, views: Views) -> None:
+        """Take in every frame since the last turn."""
+        self._is_new = False
+        for view in views.recent:
+            face, head = view.observation.face, view.head
+            weight = stillness(self._before, view) * view.state.face_confidence
+            self._before = view
+            if face is not None and head is not None:
+                expression, camera = view.state.expression, view.state.camera
+                self._is_new |= self._fitter.observe(face, head, expression, camera, weight)
+
+    def tell(self, keeper: IdentityKeeper) -> Identity | None:
+        """The face so far, on top of the phenotypes that are estimated."""
+        if not self._is_new:
+            return None
+        return keeper.face(self._fitter.estimate(keeper.estimated.phenotypes))
+
+    def reset(self) -> None:
+        """Forget the person."""
+        self._fitter.reset()
+        self._before = None
+        self._is_new = False
+
+
+def stillness(before: View | None, now: View) -> float:
+    """In [0, 1]: how little a face moves over the picture; 1 where that cannot be told."""
+    if before is None or before.observation.face is None or now.observation.face is None:
+        return 1.0
+    seconds = (now.observation.captured_at_ns - before.observation.captured_at_ns) * 1e-9
+    points, last = (view.observation.face.points_px[:, :2] for view in (now, before))  # type: ignore[union-attr]
+    width = float(np.ptp(points, axis=0).max())
+    if not seconds > 0.0 or not width > 0.0:
+        return 1.0
+    speed = float(np.linalg.norm(points - last, axis=1).mean()) / (width * seconds)
+    return float(np.exp(-((speed / BLURRED_PER_S) ** 2)))
