@@ -71,6 +71,30 @@ IdentityOption = Annotated[
         "starts.",
     ),
 ]
+FusionOption = Annotated[
+    str,
+    typer.Option(
+        help="How the person's own face is joined to the body: copy-paste, optimisation, or "
+        "attention (optimisation with body-driven weighting, not learned)."
+    ),
+]
+FaceModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--face",
+        metavar="FILE",
+        help="Show the face of another head model on the body: a file of `sars convert`.",
+    ),
+]
+DisplacementOption = Annotated[
+    bool,
+    typer.Option(
+        "--displacement/--no-displacement", help="Read the face's relief from its shading."
+    ),
+]
+WrinklesOption = Annotated[
+    bool, typer.Option("--wrinkles/--no-wrinkles", help="Carve wrinkle lines into the face.")
+]
 AgeOption = Annotated[
     float | None,
     typer.Option(
@@ -158,13 +182,26 @@ def run(
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
     identity: IdentityOption = True,
+    fusion: FusionOption = "copy-paste",
+    face: FaceModelOption = None,
+    displacement: DisplacementOption = True,
+    wrinkles: WrinklesOption = True,
 ) -> None:
     """Run SOURCE through the engine: in a window, or recorded beside its avatar."""
     from engine.engine import EngineOptions
     from engine.identity_edit import IdentityEdit
 
     edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
-    options = EngineOptions(backend=backend, semantics=semantics, identity=identity, edit=edit)
+    options = EngineOptions(
+        backend=backend,
+        semantics=semantics,
+        identity=identity,
+        fusion=fusion,
+        face_model=face,
+        displacement=displacement,
+        wrinkles=wrinkles,
+        edit=edit,
+    )
     if window is None:
         window = has_display()
     if window:
@@ -248,6 +285,10 @@ def serve(
     backend: BackendOption = "auto",
     semantics: SemanticsOption = True,
     identity: IdentityOption = True,
+    fusion: FusionOption = "copy-paste",
+    face: FaceModelOption = None,
+    displacement: DisplacementOption = True,
+    wrinkles: WrinklesOption = True,
 ) -> None:
     """Stream the avatar over WebRTC: to `sars view URL`, or to a browser at URL."""
     import logging
@@ -268,7 +309,14 @@ def serve(
     )
     edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
     engine_options = EngineOptions(
-        backend=backend, semantics=semantics, identity=identity, edit=edit
+        backend=backend,
+        semantics=semantics,
+        identity=identity,
+        fusion=fusion,
+        face_model=face,
+        displacement=displacement,
+        wrinkles=wrinkles,
+        edit=edit,
     )
     run_async(serve_until_stopped(engine_options, options, source, loop))
 

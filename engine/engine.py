@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from engine.age_and_gender import AgeAndGender
 from engine.face_from_video import FaceFromVideo
@@ -44,6 +45,8 @@ class EngineOptions:
     """and whether wrinkle lines are detected, for eq. (3)."""
     fusion: str = COPY_PASTE
     """How a face of one's own is joined to the body: copy-paste, optimisation or attention."""
+    face_model: Path | None = None
+    """A converted head whose face is shown on the body; None: Anny's own."""
     edit: IdentityEdit = field(default_factory=IdentityEdit)
     """What the user wants of the avatar, whatever is estimated."""
     store: ModelStore = field(default_factory=ModelStore.default)
@@ -77,7 +80,7 @@ class Engine:
         # Networks and body load side by side: both spend their time outside Python.
         with networks.preload():
             start_numba()
-            base = BaseAvatar.load(options.store, options.fusion)
+            base = BaseAvatar.load(options.store, options.fusion, options.face_model)
             reconstructor = Reconstructor(base, keeper.identity)
             observer = Observer(networks)
         slow_loop = SlowLoop(
@@ -105,12 +108,12 @@ def _estimators(
     if options.semantics:
         found.append(AgeAndGender(SemanticsEstimator(networks)))
     found.append(FaceFromVideo(base.model))
-    skin = SkinFromVideo(base.average, lambda: reconstructor.smooth_avatar)
+    skin = SkinFromVideo(base.average, lambda: reconstructor.fitted_avatar)
     found.append(skin)
     if options.displacement or options.wrinkles:
         relief = ReliefFromVideo(
             skin,
-            lambda: reconstructor.smooth_avatar,
+            lambda: reconstructor.fitted_avatar,
             displacement=options.displacement,
             wrinkles=options.wrinkles,
         )

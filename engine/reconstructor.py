@@ -15,8 +15,9 @@ from engine.body.blend_skinning import Poser
 from engine.body.body_targets import HeadPose
 from engine.body.smplify import BodyFit, BodyFitter, BodyShape
 from engine.face import head_pose
-from engine.face.face_fit import FaceFit, FaceFitter
+from engine.face.face_fit import EYES, FaceFit, FaceFitter
 from engine.fusion.base_avatar import BaseAvatar
+from engine.fusion.estimates import FaceView
 from engine.types import (
     ARKIT_NAMES,
     AvatarState,
@@ -35,8 +36,8 @@ class _Person:
     """What an identity decides, made off the frame path and swapped in whole."""
 
     avatar: FusedAvatar
-    smooth: FusedAvatar
-    """The avatar without relief: what is fitted to landmarks and looked at by the slow loop."""
+    fitted: FusedAvatar
+    """Anny's own smooth one: what is fitted to landmarks and looked at by the slow loop."""
     poser: Poser
     shape: BodyShape
 
@@ -52,15 +53,17 @@ class Reconstructor:
             identity: whose body to begin with.
         """
         self._base = base
-        avatar, smooth = self._avatars(identity)
+        avatar, fitted = base.avatar_of(identity), base.fitted_of(identity)
         self._next: _Person | None = None
         self._handing_over = threading.Lock()
-        names = avatar.joint_names
+        names = fitted.joint_names
         self._head = names.index("head")
-        self._body = BodyFitter(names, avatar.joints_m, avatar.parents, smooth.rest_vertices_m)
-        self._face = FaceFitter(smooth.rest_vertices_m, avatar.joints_m[self._head])
-        self._person = _Person(avatar, smooth, Poser(avatar), self._body.shape)
+        self._body = BodyFitter(names, fitted.joints_m, fitted.parents, fitted.rest_vertices_m)
+        self._face = FaceFitter(fitted.rest_vertices_m, fitted.joints_m[self._head])
+        poser = Poser(avatar, None, base.corrections_of(avatar, identity))
+        self._person = _Person(avatar, fitted, poser, self._body.shape)
         self._fit: FaceFit | None = None
+        self._face_view: FaceView | None = None
         self._clock_ns: int | None = None
 
     @property
@@ -74,9 +77,9 @@ class Reconstructor:
         return self._face.strangers
 
     @property
-    def smooth_avatar(self) -> FusedAvatar:
-        """The same without relief."""
-        return self._person.smooth
+    def fitted_avatar(self) -> FusedAvatar:
+        """Anny's own, without relief, in the same shape: what landmarks and pictures fit."""
+        return self._person.fitted
 
     @property
     def head(self) -> head_pose.HeadPose | None:
@@ -89,9 +92,12 @@ class Reconstructor:
         Args:
             identity: the same person, better known: pose and what was learned of the face stay.
         """
-        avatar, smooth = self._avatars(identity)
-        shape = self._body.shape_of(avatar.joints_m, smooth.rest_vertices_m)
-        person = _Person(avatar, smooth, self._person.poser.with_identity(avatar), shape)
+        avatar = self._base.avatar_of(identity, self._face_view)
+        fitted = self._base.fitted_of(identity)
+        shape = self._body.shape_of(fitted.joints_m, fitted.rest_vertices_m)
+        corrections = self._base.corrections_of(avatar, identity)
+        poser = self._person.poser.with_identity(avatar, corrections)
+        person = _Person(avatar, fitted, poser, shape)
         with self._handing_over:
             self._next = person
 
@@ -139,16 +145,9 @@ class Reconstructor:
         if person is None:
             return
         self._person = person
-        avatar = person.avatar
+        fitted = person.fitted
         self._body.set_identity(person.shape)
-        self._face.set_identity(person.smooth.rest_vertices_m, avatar.joints_m[self._head])
-
-    def _avatars(self, identity: Identity) -> tuple[FusedAvatar, FusedAvatar]:
-        """The avatar of an identity, with and without its relief."""
-        avatar = self._base.avatar_of(identity)
-        if identity.detail_m is None:
-            return avatar, avatar
-        return avatar, self._base.avatar_of(replace(identity, detail_m=None))
+        self._face.set_identity(fitted.rest_vertices_m, fitted.joints_m[self._head])
 
     def _fit_face(self, seen: Observation, camera: Camera) -> FaceFit | None:
         last, self._clock_ns = self._clock_ns, seen.captured_at_ns
@@ -157,6 +156,12 @@ class Reconstructor:
         if seen.face is None:
             return self._face.lost(interval_s)
         self._fit = self._face.fit(seen.face, camera, interval_s)
+        if self._fit is not None:
+            eyes = seen.face.points_px[list(EYES), :2]
+            distance_px = float(np.linalg.norm(eyes[0] - eyes[1]))
+            self._face_view = FaceView(
+                self._fit.head.rotation_xyzw, distance_px, self._fit.confidence
+            )
         return self._fit
 
     def _state(

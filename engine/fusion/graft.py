@@ -37,6 +37,11 @@ from engine.types import ARKIT_NAMES, F32, F64, I32
 KEPT = 0.8
 """Share of the closest pairs that register the faces: a foreign one reaches beyond ours."""
 EYES = (("L", Part.EYE_LEFT), ("R", Part.EYE_RIGHT))
+MATCHED_M = 1.5e-3
+"""How well a face of one model can be told by another's surface,"""
+INDEPENDENT = 200
+"""at about so many places that do not tell the same."""
+MATCHING_ROUNDS = 3
 RIM_PASSES = 6
 """How often the outline is averaged along itself."""
 Mask = NDArray[np.bool_]
@@ -76,6 +81,29 @@ class Graft:
         vertices[self.matches] = self.partners.on(shape)
         eyes = np.stack([_middle(self.head, shape, part) for _, part in EYES])
         return FaceEstimate(vertices, eyes, confidence, alpha)
+
+    def alpha_of(self, vertices_m: F32) -> F32:
+        """(K,) the foreign model's coefficients whose face comes closest to one of the body's.
+
+        Ridge regression on the matched surface, MAP under alpha ~ N(0, I), in turns with the
+        similarity between the two.
+
+        Args:
+            vertices_m: (V, 3) the body with the person's own face, at rest.
+        """
+        modes = range(len(self.head.identity))
+        basis = np.stack([self.partners.on(self.head.identity.mode(k)) for k in modes], axis=-1)
+        mean, wanted = self.partners.on(self.head.mean_m), vertices_m[self.matches].astype(float)
+        # Neighbours are off together: all of them say no more than INDEPENDENT alone would.
+        noise = MATCHED_M**2 * len(mean) / INDEPENDENT
+        alpha: F64 = np.zeros(len(modes))
+        for _ in range(MATCHING_ROUNDS):
+            placed = procrustes(mean + basis @ alpha, wanted, np.ones(len(mean)))
+            own = apply(inverse(placed), wanted) - mean
+            flat, scaled = basis.reshape(-1, len(modes)), noise / placed.scale**2
+            normal = flat.T @ flat + scaled * np.eye(len(modes))
+            alpha = np.asarray(np.linalg.solve(normal, flat.T @ own.ravel()), np.float64)
+        return alpha.astype(np.float32)
 
     def avatar(self, alpha: F32, rest: RestShape) -> FusedAvatar:
         """The fused avatar of a foreign face on a body, at rest.
