@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 from rigs import sphere
 
 from benchmarks.heads import filming
+from benchmarks.heads.evaluation import eval_heads
 from benchmarks.heads.face_regions import face_regions, mean_by_region
 from benchmarks.heads.filming import FRAMES, MAX_PITCH, MAX_YAW, expression_at, turn_at
 from benchmarks.heads.harness import Heads, zero_shape
 from benchmarks.heads.ict_people import ICT_VARIABLE, find_ict, random_alpha
-from benchmarks.heads.picture import FULL_MM, GREY, RED, WHITE, Row, colours, draw_rows
+from benchmarks.heads.picture import CELL, FULL_MM, GREY, RED, WHITE, Row, colours, draw_rows
 from benchmarks.heads.sitting import Sitting
 from benchmarks.heads.surface_error import RADIUS_M, Head, measure
 from engine import quaternions
@@ -185,6 +187,19 @@ def heads(shared_data, model_cache):
     if not ict.exists():
         pytest.skip("needs the ICT-FaceKit model in ../shared/data/ict_facekit")
     return Heads(ict, model_cache)
+
+
+@pytest.mark.slow
+def test_the_table_holds_what_was_promised_and_its_picture_is_drawn(heads, tmp_path, shared_data):
+    ict = shared_data / "ict_facekit" / "ict_light_compact.npz"
+    done = []
+    numbers = eval_heads(1, ict, tmp_path / "heads.png", done.append)
+    assert done == [1]
+    assert {"point_to_plane_mm", "identities", "baseline_mm"} <= set(numbers)
+    assert numbers["point_to_plane_mm"]["mean"] < numbers["baseline_mm"], "no better than anybody"
+    assert numbers["frames_seen"] == numbers["frames"] == FRAMES
+    with Image.open(tmp_path / "heads.png") as picture:
+        assert picture.width == 4 * CELL
 
 
 @pytest.mark.slow
