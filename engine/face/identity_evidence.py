@@ -52,8 +52,8 @@ class _Posed:
     """(478, 3) the network's own shape in units of the head's distance, camera axes."""
     rotation: F64
     translation: F64
-    acted: F64
-    """(478, 3) metres: what expression and direction add to the neutral face."""
+    drift: F64
+    """(478, 3) metres: how a neutral face seen from there is misread."""
     weight: float
 
 
@@ -65,7 +65,7 @@ def gather(
     Args:
         views: at least one.
         neutral_m: (478, 3) the landmarks of the phenotypes' own face, head axes.
-        response: of the network to expressions and directions.
+        response: of the network to directions.
         weights: (478,) how much each landmark says on the head's pose.
     """
     posed = [
@@ -75,13 +75,13 @@ def gather(
     ]  # fmt: skip
     mean = _mean_shape(posed, neutral_m, response, weights)
     bundle = _bundle(posed, mean, neutral_m, response, weights)
-    both = np.concatenate([(shape - neutral_m)[:MEASURED].ravel() for shape in (mean, bundle)])
+    measured = np.stack([mean - neutral_m, bundle - neutral_m])[:, :MEASURED]
     share = np.array([p.weight for p in posed])
     yaws = np.array([p.view.yaw for p in posed])
     share_sum = share.sum()
     centre = share @ yaws / share_sum
     return Evidence(
-        features=1e3 * both,
+        features=1e3 * measured.ravel(),
         views=float(share_sum**2 / (share @ share)) * min(1.0, float(share.max())),
         yaw_spread=float(np.sqrt(share @ (yaws - centre) ** 2 / share_sum)),
     )
@@ -103,9 +103,9 @@ def _mean_shape(posed: list[_Posed], neutral: F64, response: LandmarkResponse, w
             fit = procrustes(mean, p.shape, weights)
             p.rotation = np.ascontiguousarray(fit.rotation)
             p.translation = fit.translation / fit.scale
-            p.acted = _acted(p, response)
+            p.drift = _drift(p, response)
             own = (p.shape - fit.translation) @ fit.rotation / fit.scale
-            total += p.weight * (own - p.acted)
+            total += p.weight * (own - p.drift)
         mean = _laid_over(total / sum(p.weight for p in posed), neutral, weights)
     return mean
 
@@ -118,8 +118,8 @@ def _bundle(
         seen, moved = np.zeros((3, 3)), np.zeros_like(shape)
         strayed = []
         for p in posed:
-            p.acted = _acted(p, response)
-            model = shape + p.acted
+            p.drift = _drift(p, response)
+            model = shape + p.drift
             p.rotation, p.translation, residual_px = refine_pose(
                 model, p.view.points_px, weights, p.rotation, p.translation, p.view.lens
             )
@@ -142,9 +142,11 @@ def _doubt(posed: list[_Posed], strayed: F64) -> None:
         p.weight = p.view.weight / (1.0 + max(0.0, distance / usual) ** 4)
 
 
-def _acted(p: _Posed, response: LandmarkResponse) -> F64:
+def _drift(p: _Posed, response: LandmarkResponse) -> F64:
     yaw, pitch = view_angles(view_direction(p.rotation, p.translation))
-    features = response.features(p.view.expression, yaw) + response.neutral_features(yaw, pitch)
+    features = response.neutral_features(yaw, pitch)
+    if p.view.known_expression is not None:
+        features = features + response.features(p.view.known_expression, yaw)
     return np.asarray(1e-3 * features.reshape(-1, 3), np.float64)
 
 

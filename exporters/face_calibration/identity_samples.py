@@ -37,7 +37,7 @@ SIDE = 288
 YAWS = np.radians(np.linspace(-36.0, 36.0, 8))
 JITTER = np.radians((15.0, 5.0, 6.0))
 """Largest pitch, change of yaw, and roll."""
-DISTANCES_M = (0.4, 0.9)
+DISTANCES_M = (0.3, 0.9)
 FACE_PX = (120.0, 185.0)
 LOOKS = 16
 """Painting takes longer than all views of a person; skins are shared."""
@@ -130,7 +130,7 @@ def _views(
             weight = 1.0 / (1.0 + float(np.square(expression).sum()) / QUIET)
             lens = np.array([camera.focal_px, camera.cx, camera.cy])
             points = face.points_px.astype(np.float64)
-            yield View(points, lens, expression, float(turn[1]), weight)
+            yield View(points, lens, float(turn[1]), weight, expression)
 
 
 def _placed(poser: Poser, turn: F64, centre: F64, expression: F64, camera: Camera) -> AvatarState:

@@ -17,15 +17,14 @@ from engine.face.landmark_embedding import default_embedding
 from engine.types import F64, Phenotypes
 from exporters.face_calibration.identity_samples import IdentitySamples
 
-MODES = 60
+MODES = 100
 NOISE_FLOOR_MM = 0.7
 """Below this no synthetic picture is trusted: real ones are not as clean."""
 RIDGE = 100.0
 """How many people geometry counts for."""
 ROUNDS = 2
-SEEN_OF_MEAN = np.array([0.45, 0.5, 0.05])
-SEEN_OF_BUNDLE = np.array([0.5, 0.55, 0.3])
-"""Shares (x, y, z) of a displacement that the two measurements show: measured on all landmarks."""
+SEEN = np.array([[0.45, 0.5, 0.05], [0.5, 0.55, 0.3]])
+"""Shares (x, y, z) of a displacement that each measurement shows, averaged over landmarks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +66,7 @@ def fit_readout(samples: IdentitySamples, geometry: F64) -> ReadoutFit:
     """
     coefficients, features = samples.coefficients, samples.features
     people, count = coefficients.shape
-    expected = np.concatenate(
-        [(geometry * seen).reshape(count, -1) for seen in (SEEN_OF_MEAN, SEEN_OF_BUNDLE)], axis=1
-    )
+    expected = np.stack([geometry * seen for seen in SEEN], axis=1).reshape(count, -1)
     mean = features.mean(axis=0) - coefficients.mean(axis=0) @ expected
     normal = coefficients.T @ coefficients + RIDGE * np.eye(count)
     response = expected
