@@ -557,7 +557,7 @@ def write_head(convert_with: Callable[[BodyModel], MorphableModel], out: Path) -
 @evaluate.command("heads")
 def eval_heads_command(
     identities: Annotated[
-        int | None, typer.Option(min=1, help="How many people; 4 without --full.")
+        int | None, typer.Option(min=1, help="How many people; 6 without --full.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="The table: 40 people, minutes.")] = False,
     json: JsonOption = None,
@@ -569,11 +569,15 @@ def eval_heads_command(
     ] = None,
 ) -> None:
     """The shape of other people's heads, filmed and reconstructed: SARS Table I."""
+    from rich.progress import Progress
+
     from benchmarks.heads.evaluation import DEFAULT_IDENTITIES, FULL_IDENTITIES, eval_heads
     from benchmarks.report import print_table, write_json
 
     count = identities or (FULL_IDENTITIES if full else DEFAULT_IDENTITIES)
-    numbers = eval_heads(count, ict, picture)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("filming and measuring people", total=count)
+        numbers = eval_heads(count, ict, picture, lambda n: progress.update(task, completed=n))
     print_table(f"heads: {count} people of ICT-FaceKit", numbers)
     typer.echo(f"wrote {picture}")
     if json is not None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 from rigs import sphere
 
 from benchmarks.heads import filming
+from benchmarks.heads.evaluation import eval_heads
+from benchmarks.heads.face_regions import face_regions, mean_by_region
 from benchmarks.heads.filming import FRAMES, MAX_PITCH, MAX_YAW, expression_at, turn_at
 from benchmarks.heads.harness import Heads, zero_shape
 from benchmarks.heads.ict_people import ICT_VARIABLE, find_ict, random_alpha
-from benchmarks.heads.picture import FULL_MM, GREY, RED, WHITE, Row, colours, draw_rows
+from benchmarks.heads.picture import CELL, FULL_MM, GREY, RED, WHITE, Row, colours, draw_rows
 from benchmarks.heads.sitting import Sitting
 from benchmarks.heads.surface_error import RADIUS_M, Head, measure
 from engine import quaternions
+from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.errors import ModelFileError
-from engine.types import ARKIT_NAMES
+from engine.face.landmark_embedding import default_embedding
+from engine.types import ARKIT_NAMES, Phenotypes
 
 DIRECTIONS = np.array([[0, 0, 1], [0.5, 0.2, 0.8], [-0.5, 0.2, 0.8], [0, -0.6, 0.7]])
 
@@ -157,12 +162,44 @@ def test_the_picture_shows_deviations_and_leaves_the_unmeasured_grey():
     assert red[2 * third :].max() == 0.0, "the lower half was not measured"
 
 
+def test_regions_are_where_their_names_say(model_cache):
+    anny = BodyModel.load(model_cache.path(FILE_NAME))
+    regions = face_regions(anny)
+    assert (np.sum(list(regions.values()), axis=0) == 1).all(), "none twice, all of it"
+    marks = default_embedding().landmarks_m(anny.shape(Phenotypes()).vertices_m)
+    rest = anny.shape(Phenotypes()).vertices_m
+    for landmark, name in (
+        (10, "forehead"), (159, "eyes"), (374, "eyes"), (4, "nose"), (195, "nose"),
+        (13, "mouth"), (61, "mouth"), (50, "cheeks"), (280, "cheeks"), (152, "jaw"),
+    ):  # fmt: skip
+        nearest = np.linalg.norm(rest - marks[landmark], axis=1).argmin()
+        assert regions[name][nearest], (landmark, name)
+    deviation = np.where(regions["nose"], -2.0, 1.0)
+    deviation[regions["jaw"]] = np.nan
+    deviation[np.flatnonzero(regions["jaw"])[0]] = 3.0
+    means = mean_by_region(deviation, regions)
+    assert (means["nose"], means["cheeks"], means["jaw"]) == (2.0, 1.0, 3.0)
+
+
 @pytest.fixture(scope="module")
 def heads(shared_data, model_cache):
     ict = shared_data / "ict_facekit" / "ict_light_compact.npz"
     if not ict.exists():
         pytest.skip("needs the ICT-FaceKit model in ../shared/data/ict_facekit")
     return Heads(ict, model_cache)
+
+
+@pytest.mark.slow
+def test_the_table_holds_what_was_promised_and_its_picture_is_drawn(heads, tmp_path, shared_data):
+    ict = shared_data / "ict_facekit" / "ict_light_compact.npz"
+    done = []
+    numbers = eval_heads(1, ict, tmp_path / "heads.png", done.append)
+    assert done == [1]
+    assert {"point_to_plane_mm", "identities", "baseline_mm"} <= set(numbers)
+    assert numbers["point_to_plane_mm"]["mean"] < numbers["baseline_mm"], "no better than anybody"
+    assert numbers["frames_seen"] == numbers["frames"] == FRAMES
+    with Image.open(tmp_path / "heads.png") as picture:
+        assert picture.width == 4 * CELL
 
 
 @pytest.mark.slow

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.heads.face_regions import face_regions, mean_by_region
 from benchmarks.heads.filming import FRAMES, Person, Studio
-from benchmarks.heads.harness import Estimator, Heads, zero_shape
+from benchmarks.heads.harness import Heads, zero_shape
 from benchmarks.heads.picture import Row, draw_rows
+from benchmarks.heads.reconstruction import identity_estimator
 from benchmarks.heads.surface_error import HeadError
 from engine.avatar.morphable_model import Part
 from viewer.snapshot import save_png
 
-DEFAULT_IDENTITIES = 4
+DEFAULT_IDENTITIES = 6
 FULL_IDENTITIES = 40
 DRAWN = 4
 """People in the picture, from the best to the worst."""
@@ -36,16 +38,11 @@ class Result:
     """ICT's own mean."""
 
 
-def zero_shape_of(heads: Heads) -> Estimator:
-    """Anny's average face."""
-    return zero_shape(heads.anny)
-
-
 def eval_heads(
     identities: int,
     ict: Path | None = None,
     picture: Path | None = None,
-    estimator: Callable[[Heads], Estimator] = zero_shape_of,
+    on_person: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Film, reconstruct and measure people 0 to ``identities - 1``.
 
@@ -53,7 +50,7 @@ def eval_heads(
         identities: how many.
         ict: where ICT-FaceKit is, if not at a usual place.
         picture: where to draw some of them, the worst included; None draws nothing.
-        estimator: what reconstructs.
+        on_person: told how many are done.
 
     Returns:
         The numbers, ready for a table and for JSON.
@@ -63,7 +60,7 @@ def eval_heads(
         GraphicsError: no OpenGL on this machine.
     """
     heads = Heads(ict)
-    estimate, zero = estimator(heads), zero_shape(heads.anny)
+    estimate, zero = identity_estimator(heads), zero_shape(heads.anny)
     results = []
     for person, sitting in heads.sittings(identities):
         results.append(
@@ -75,37 +72,47 @@ def eval_heads(
                 heads.mean_error(person),
             )
         )
+        on_person(len(results))
     if picture is not None:
         save_png(draw_rows(_rows(heads, results)), picture)
-    return _numbers(results)
+    return _numbers(heads, results)
 
 
-def _numbers(results: Sequence[Result]) -> dict[str, Any]:
+def _numbers(heads: Heads, results: Sequence[Result]) -> dict[str, Any]:
     ours = [result.ours for result in results]
+    zero, mean = [result.zero for result in results], [result.mean for result in results]
+    regions = face_regions(heads.anny)
+    by_region = [mean_by_region(error.to_truth_mm, regions) for error in ours]
     worst = max(results, key=lambda result: result.ours.scaled_mm)
     return {
-        "point_to_plane_mm": _spread([error.scaled_mm for error in ours]),
+        "point_to_plane_mm": _spread(ours, "scaled_mm"),
+        "baseline_mm": _spread(zero, "scaled_mm")["mean"],
+        "ict_mean_mm": _spread(mean, "scaled_mm")["mean"],
         "identities": len(results),
+        "better_than_baseline": sum(r.ours.scaled_mm < r.zero.scaled_mm for r in results),
+        "worst_identity": worst.person.number,
         "frames": FRAMES,
         "frames_seen": sum(result.seen for result in results),
-        "baseline_mm": _mean([result.zero.scaled_mm for result in results]),
-        "ict_mean_mm": _mean([result.mean.scaled_mm for result in results]),
-        "worst_mm": round(worst.ours.scaled_mm, 3),
-        "worst_identity": worst.person.number,
+        "baseline": _spread(zero, "scaled_mm"),
+        "ict_mean": _spread(mean, "scaled_mm"),
         "at_own_size": {
-            "point_to_plane_mm": _spread([error.rigid_mm for error in ours]),
-            "baseline_mm": _mean([result.zero.rigid_mm for result in results]),
-            "ict_mean_mm": _mean([result.mean.rigid_mm for result in results]),
+            "point_to_plane_mm": _spread(ours, "rigid_mm"),
+            "baseline": _spread(zero, "rigid_mm"),
+            "ict_mean": _spread(mean, "rigid_mm"),
+        },
+        "region_mm": {
+            name: round(float(np.mean([one[name] for one in by_region])), 3) for name in regions
         },
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": _mean(values), "std": round(float(np.std(values)), 3)}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return round(float(np.mean(values)), 3)
+def _spread(errors: Sequence[HeadError], which: str) -> dict[str, float]:
+    values = np.array([getattr(error, which) for error in errors])
+    return {
+        "mean": round(float(values.mean()), 3),
+        "std": round(float(values.std()), 3),
+        "worst": round(float(values.max()), 3),
+    }
 
 
 def _rows(heads: Heads, results: Sequence[Result]) -> list[Row]:

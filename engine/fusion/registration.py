@@ -1,7 +1,7 @@
 """Registration of two surfaces: principal axes, then iterative closest points (SARS fusion (i)).
 
 The start lines up the principal axes of the two inertia tensors; an axis has no sign, so the four
-proper rotations are tried and the one whose surfaces end up closest is kept. Refinement is
+proper rotations are tried for some steps and the one whose surfaces fit best is kept. Refinement is
 point-to-plane ICP (Chen and Medioni 1992): each source point is drawn to the tangent plane at its
 closest point, which lets surfaces slide along each other. It is trimmed (Chetverikov et al. 2002),
 and points whose closest point lies on the target's border, or faces another way, say nothing.
@@ -31,6 +31,8 @@ KEPT = 0.9
 """Share of the pairs, the closest, that count."""
 ALIKE = 0.5
 """Cosine between two surfaces' normals below which a pair is none."""
+SCALES = 1.6
+"""A scale that leaves its start by more has collapsed, or never was near."""
 SAMPLE = 2000
 """Points of each surface that look for partners."""
 FEWEST_PAIRS = 12
@@ -45,7 +47,10 @@ class Registration:
     similarity: Similarity
     """Takes source coordinates to the target's."""
     residual: float
-    """Root mean square distance to the tangent planes of the pairs that counted."""
+    """Root mean square distance to the tangent planes of the pairs that counted; infinite where
+    there was nothing to go by."""
+    share: float
+    """In [0, 1]: of the points of both surfaces, how many had a partner."""
 
 
 def apply(similarity: Similarity, points: F32 | F64) -> F64:
@@ -83,7 +88,10 @@ class PrincipalAxes:
 
 
 def principal_axes(vertices: F32 | F64, faces: I32) -> PrincipalAxes:
-    """Axes of the inertia tensor of a thin shell, so that dense triangles weigh no more."""
+    """Axes of the inertia tensor of a thin shell, so that dense triangles weigh no more.
+
+    They are those of the covariance: the two tensors differ by a multiple of the identity.
+    """
     weights = vertex_areas(vertices, faces)
     weights /= weights.sum()
     centre = weights @ vertices
@@ -116,8 +124,9 @@ def register(
     """
     icp = _PointToPlane(_Side.of(source), _Side.of(target), scaled, kept)
     if start is None:
-        trials = [icp.refine(one, TRIAL_ITERATIONS).similarity for one in icp.axis_starts()]
-        start = min(trials, key=icp.distance)
+        trials = [icp.refine(one, TRIAL_ITERATIONS) for one in icp.axis_starts()]
+        # Few partners may be close by chance, or because the source has shrunk to a point.
+        start = min(trials, key=lambda one: one.residual / max(one.share, 1e-9)).similarity
     return icp.refine(start, ITERATIONS)
 
 
@@ -178,28 +187,21 @@ class _PointToPlane:
         rotations = [(wanted.axes * signs) @ own.axes.T for signs in PROPER_SIGNS]
         return [Similarity(scale, r, wanted.centre - scale * r @ own.centre) for r in rotations]
 
-    def distance(self, similarity: Similarity) -> float:
-        """Trimmed mean distance; a point without a partner counts as far away."""
-        _, _, distances, good = self.target.partners(
-            apply(similarity, self.source.points), self.source.normals @ similarity.rotation.T
-        )
-        distances = np.where(good, distances, self.target.axes.radius)
-        nearest = np.argsort(distances)[: max(1, int(self.kept * len(distances)))]
-        return float(np.average(distances[nearest], weights=self.source.weights[nearest]))
-
     def refine(self, start: Similarity, iterations: int) -> Registration:
-        similarity, residual = start, np.inf
+        found = Registration(start, np.inf, 0.0)
         for _ in range(iterations):
-            pairs = self._pairs(similarity)
+            pairs = self._pairs(found.similarity)
             if len(pairs.points) < FEWEST_PAIRS:
-                break
+                return Registration(found.similarity, np.inf, pairs.share)
             step, residual = pairs.step(self.scaled)
-            similarity = _after(step, similarity)
+            found = Registration(_after(step, found.similarity), residual, pairs.share)
+            if not 1.0 / SCALES < found.similarity.scale / start.scale < SCALES:
+                return Registration(start, np.inf, 0.0)
             turn = float(np.linalg.norm(step.rotation - np.eye(3)))
             moves = float(np.linalg.norm(apply(step, pairs.points) - pairs.points, axis=1).max())
             if turn < CONVERGED and moves < CONVERGED * self.target.axes.radius:
                 break
-        return Registration(similarity, residual)
+        return found
 
     def _pairs(self, similarity: Similarity) -> _Pairs:
         """Both ways, the closest of them, in the target's coordinates."""
@@ -216,9 +218,10 @@ class _PointToPlane:
         distances = np.concatenate([far, similarity.scale * near])
         weights = np.concatenate([self.source.weights, self.target.weights])
         good = np.concatenate([good, reverse_good])
+        share = float(good.mean())
         if good.any():
             good &= distances <= np.quantile(distances[good], self.kept)
-        return _Pairs(points[good], partners[good], normals[good], weights[good])
+        return _Pairs(points[good], partners[good], normals[good], weights[good], share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +232,8 @@ class _Pairs:
     partners: F64
     normals: F64
     weights: F64
+    share: float
+    """Of all points, how many had a partner before the furthest were left out."""
 
     def step(self, scaled: bool) -> tuple[Similarity, float]:
         """Gauss-Newton on ``sum w (n . (s R p + t - q))^2``, linearised about the points' mean."""
