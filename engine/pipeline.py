@@ -20,6 +20,7 @@ from functools import partial
 
 from engine.avatar.topology import FusedAvatar
 from engine.errors import AvatarError, SourceError
+from engine.face.head_pose import HeadPose
 from engine.perception.observer import Observer
 from engine.reconstructor import Reconstructor
 from engine.slot import Policy, Slot
@@ -44,6 +45,8 @@ class Result:
     frame: Frame
     observation: Observation
     state: AvatarState
+    head: HeadPose | None
+    """As fitted to the landmarks of the face; None where none is seen."""
     posed: FusedMesh | None
     """None where the run was started without posing."""
     avatar: FusedAvatar
@@ -193,15 +196,15 @@ class Pipeline:
                 finished = time.monotonic_ns()
                 stages_ms = item.stages_ms | fit_ms
                 stages_ms["latency"] = (finished - item.taken_at_ns) / 1e6
+                head = self._reconstructor.head
                 if self._slow_loop is not None:
                     if self._reconstructor.strangers != strangers:
                         strangers = self._reconstructor.strangers
                         self._slow_loop.another_person()
-                    head = self._reconstructor.head
                     self._slow_loop.offer(item.frame, View(item.observation, state, head))
-                avatar = self._reconstructor.avatar
+                avatar, seen = self._reconstructor.avatar, item.observation
                 await results.put(
-                    Result(item.frame, item.observation, state, mesh, avatar, stages_ms, finished)
+                    Result(item.frame, seen, state, head, mesh, avatar, stages_ms, finished)
                 )
         except Exception as cause:
             error = cause

@@ -15,7 +15,7 @@ from engine.body.blend_skinning import Poser
 from engine.body.body_targets import HeadPose
 from engine.body.smplify import BodyFit, BodyFitter, BodyShape
 from engine.face import head_pose
-from engine.face.face_fit import EYES, FaceFit, FaceFitter
+from engine.face.face_fit import FaceFit, FaceFitter
 from engine.fusion.base_avatar import BaseAvatar
 from engine.fusion.estimates import FaceView
 from engine.types import (
@@ -65,6 +65,11 @@ class Reconstructor:
         self._fit: FaceFit | None = None
         self._face_view: FaceView | None = None
         self._clock_ns: int | None = None
+
+    @property
+    def base(self) -> BaseAvatar:
+        """What all avatars have in common."""
+        return self._base
 
     @property
     def avatar(self) -> FusedAvatar:
@@ -157,11 +162,7 @@ class Reconstructor:
             return self._face.lost(interval_s)
         self._fit = self._face.fit(seen.face, camera, interval_s)
         if self._fit is not None:
-            eyes = seen.face.points_px[list(EYES), :2]
-            distance_px = float(np.linalg.norm(eyes[0] - eyes[1]))
-            self._face_view = FaceView(
-                self._fit.head.rotation_xyzw, distance_px, self._fit.confidence
-            )
+            self._face_view = FaceView.of(self._fit.head, seen.face, self._fit.confidence)
         return self._fit
 
     def _state(

@@ -1,13 +1,19 @@
-"""What the fast path leaves for the slow loop: recent landmarks and the newest picture."""
+"""What the fast path leaves for the slow loop: recent landmarks and the calmest picture."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
-from engine.face.head_pose import HeadPose
-from engine.types import AvatarState, Frame, Observation
+import numpy as np
 
+from engine.face.head_pose import HeadPose
+from engine.types import ARKIT_NAMES, AvatarState, Frame, Observation
+
+CALM = 0.6
+"""Sum of squared actions at which a face counts a third."""
+_SHAPES = np.array([not name.startswith("eyeLook") for name in ARKIT_NAMES])
 RECENT = 64
 """Landmark sets that wait at most, the newest ones: two seconds' worth. Pictures: one."""
 
@@ -38,25 +44,35 @@ class Views:
     recent: tuple[View, ...]
     """At most RECENT, oldest first; a frame without a face is here too."""
     picture: Picture | None
-    """The newest picture with a face."""
+    """Of the pictures with a face the one that shows it most at rest."""
+
+
+def at_rest(view: View) -> float:
+    """In [0, 1]: how much a face is seen as it is when it does nothing."""
+    actions = view.state.expression[_SHAPES]
+    return view.state.face_confidence * math.exp(-float(actions @ actions) / CALM)
 
 
 class ViewQueue:
-    """Queue policy: drop_oldest(RECENT) for landmarks, latest(1) for the picture.
+    """Queue policy: drop_oldest(RECENT) for landmarks, best(1) for the picture.
 
-    One thread puts, another drains. Each operation is atomic in Python, so there is no lock that
-    the fast path could wait for.
+    Who talks is at rest now and then, and one such picture tells more of a person than many of
+    others. One thread puts, another drains. Each operation is atomic in Python, so there is no
+    lock that the fast path could wait for; a picture that comes while another is taken may be lost.
     """
 
     def __init__(self) -> None:
         self._recent: deque[View] = deque(maxlen=RECENT)
         self._picture: Picture | None = None
+        self._rest = 0.0
 
     def put(self, frame: Frame, view: View) -> None:
-        """Leave one frame: an append and an assignment."""
+        """Leave one frame: an append, and an assignment where it is the best so far."""
         self._recent.append(view)
         if view.observation.face is not None:
-            self._picture = Picture(frame, view)
+            rest = at_rest(view)
+            if self._picture is None or rest >= self._rest:
+                self._picture, self._rest = Picture(frame, view), rest
 
     def drain(self) -> Views:
         """Take what is there."""

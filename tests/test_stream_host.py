@@ -65,7 +65,7 @@ class ScriptedEngine:
             for act in source.acts:
                 if isinstance(act, Exception):
                     raise act
-                yield Result(None, None, act, None, avatar, {"latency": 1.0}, 0)  # type: ignore
+                yield Result(None, None, act, None, None, avatar, {"latency": 1.0}, 0)  # type: ignore
                 await asyncio.sleep(0.05)  # for the feed keeps only the newest
 
         yield results()

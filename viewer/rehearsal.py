@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from engine.engine import Engine, EngineOptions
 from engine.errors import GraphicsError
+from engine.face import appearance
+from engine.face.relief import relief
 from engine.inference.store import ModelStore
 from engine.slot import Policy
 from engine.sources import open_source
@@ -29,6 +31,8 @@ async def rehearse(store: ModelStore, progress: Callable[[float], None]) -> None
                 await _act(engine, spec, frames)
             done += frames
             progress(done / total)
+        appearance.rehearse(engine.reconstructor.fitted_avatar)
+        relief.rehearse(engine.reconstructor.fitted_avatar)
     motion_codec.warm_up()
 
 

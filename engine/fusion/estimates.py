@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.avatar.anny import BodyModel
-from engine.types import F32, FaceShape, Identity, Phenotypes
+from engine.face.head_pose import HeadPose
+from engine.types import F32, FaceLandmarks, FaceShape, Identity, Phenotypes
 
+IRISES = (468, 473)
+"""Their centres among the face's landmarks, the right one first."""
 DOUBTS = Phenotypes(gender=0.15, age=0.06, muscle=0.2, weight=0.15, height=0.1, proportions=0.2)
 """Standard deviations of the phenotypes that the body's module finds."""
 
@@ -23,6 +26,13 @@ class FaceView:
     """How far apart the eyes are in the picture."""
     confidence: float = 1.0
     """In [0, 1]: of the landmarks that were read there."""
+
+    @staticmethod
+    def of(head: HeadPose, face: FaceLandmarks, confidence: float) -> FaceView:
+        """As a face was found in a picture."""
+        eyes = face.points_px[list(IRISES), :2]
+        distance = float(np.linalg.norm(eyes[0] - eyes[1]))
+        return FaceView(head.rotation_xyzw, distance, confidence)
 
 
 @dataclass(frozen=True, slots=True)

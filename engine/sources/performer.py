@@ -30,7 +30,17 @@ from engine.sources.motion.script import ScriptedMotion
 from engine.sources.motion.skeleton import Skeleton
 from engine.sources.opening import shortened, user_path
 from engine.sources.source import Closing, stamped
-from engine.types import F32, U8, AvatarState, Camera, Frame, FusedMesh, Identity, Phenotypes
+from engine.types import (
+    F32,
+    U8,
+    AvatarState,
+    Camera,
+    FaceShape,
+    Frame,
+    FusedMesh,
+    Identity,
+    Phenotypes,
+)
 
 DEFAULT_FRAMES = 720
 MAX_FRAMES = 10_000_000
@@ -185,7 +195,8 @@ def person(seed: int, store: ModelStore | None = None) -> FusedAvatar:
     store = store or ModelStore.default()
     path = store.path(FILE_NAME)
     model = BodyModel.load(path)
-    avatar = fuse(model, load_fusion_map(path, model), Identity(phenotypes=_phenotypes(seed)))
+    identity = Identity(phenotypes=_phenotypes(seed), face=_face(seed, model.identity_count))
+    avatar = fuse(model, load_fusion_map(path, model), identity)
     look = Look.varied(seed) if seed else Look()
     return replace(avatar, texture=cached_texture(avatar, look, store.folder))
 
@@ -197,6 +208,14 @@ def _phenotypes(seed: int) -> Phenotypes:
     age, rest = rng.uniform(0.55, 0.85), rng.uniform(0.25, 0.75, 4)
     muscle, weight, height, proportions = map(float, rest)
     return Phenotypes(float(rng.uniform(0, 1)), float(age), muscle, weight, height, proportions)
+
+
+def _face(seed: int, count: int) -> FaceShape | None:
+    """A face of their own: of an average spread, from the same prior that is fitted with."""
+    if seed == 0:
+        return None
+    rng = np.random.default_rng([seed, 0xFACE])
+    return FaceShape(rng.standard_normal(count).astype(np.float32), 1.0)
 
 
 def _parse(spec: str, options: PerformerOptions) -> tuple[str, PerformerOptions]:
