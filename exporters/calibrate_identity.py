@@ -1,9 +1,9 @@
 """Write ``engine/face/identity_readout.npz``: how a face's own shape shows in its landmarks.
 
-    python -m exporters.calibrate_identity [--people 600] [--samples FILE]
+    python -m exporters.calibrate_identity [--people 1270] [--samples FILE]
 
 Renders painted people with random faces from many sides, gathers each one's features exactly as
-the live engine does, and solves for the response to each coefficient and the noise. About five
+the live engine does, and solves for the response to each coefficient and the noise. About twenty
 minutes on one core; the same seed gives the same file. Needs a finished `sars setup`.
 """
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--people", type=int, default=600)
+    parser.add_argument("--people", type=int, default=1270)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--samples", type=Path, help="keep the samples here, or use those there")
     parser.add_argument("--output", type=Path, default=FILE)

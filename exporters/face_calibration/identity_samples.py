@@ -121,7 +121,7 @@ def _views(
         middle = (SIDE - 1) / 2
         camera = Camera(float(size / FACE_HEIGHT_M * distance), middle, middle, SIDE, SIDE)
         centre = np.array([*rng.uniform(-0.01, 0.01, 2), -distance])
-        state = _placed(poser, turn, centre, expression, camera)
+        state = placed(poser, turn, centre, expression, camera)
         picture = renderer.render(poser.pose(state), camera)
         cv2.GaussianBlur(picture, (3, 3), 0.6, dst=picture)
         tracker.reset()
@@ -133,7 +133,7 @@ def _views(
             yield View(points, lens, float(turn[1]), weight, expression)
 
 
-def _placed(poser: Poser, turn: F64, centre: F64, expression: F64, camera: Camera) -> AvatarState:
+def placed(poser: Poser, turn: F64, centre: F64, expression: F64, camera: Camera) -> AvatarState:
     """The head turned in its neck, the face's middle at ``centre``."""
     names = poser.avatar.joint_names
     rotations = np.tile(np.array([0, 0, 0, 1], np.float32), (len(names), 1))
