@@ -10,23 +10,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.fusion import KEYS, NAMES, avatars_by_mode, flicker_mm, gap_mm, mode_errors, seam_of
-from engine.avatar.topology import FusedAvatar
+from benchmarks.fusion import (
+    KEYS,
+    MM,
+    NAMES,
+    avatars_by_mode,
+    flicker_mm,
+    gap_mm,
+    mode_errors,
+    seam_of,
+)
+from benchmarks.heads.picture import Row, draw_rows
+from benchmarks.similarity import laid_on
+from engine.avatar.topology import FusedAvatar, Region
 from engine.body.blend_skinning import Poser
+from engine.body.kinematics import forward_kinematics
 from engine.engine import Engine, EngineOptions
 from engine.face.identity_fit import IdentityFitter
 from engine.fusion.base_avatar import BaseAvatar
 from engine.fusion.estimates import BodyEstimate, FaceEstimate, FaceView
 from engine.fusion.modes import COPY_PASTE, MODES, CopyPaste, fusion_of
 from engine.fusion.neck_normals import neck_corrections
+from engine.fusion.normals import vertex_normals
 from engine.slot import Policy
 from engine.sources.performer import Performer, open_performer
 from engine.sources.source import Closing, stamped
-from engine.types import F32, U8, AvatarState, Frame, Phenotypes
+from engine.types import F32, F64, U8, AvatarState, Frame, Phenotypes
+from viewer.snapshot import save_png
 
 EVERY = 5
 """Of the frames, one in so many is compared: neighbours are alike."""
@@ -76,7 +91,7 @@ async def eval_fusion(
         for mode in tables[0]
     }
     if picture is not None:
-        save_png(draw_rows(_rows(base, sittings[0])), picture)
+        save_png(draw_rows(list(_rows(base, sittings[0]))), picture)
     return {"fusion": fusion, "seam": _seam(base, sittings) | {"flicker_mm": flicker}}
 
 
@@ -149,12 +164,12 @@ def _rows(base: BaseAvatar, sitting: Sitting) -> Iterator[Row]:
     face = base.average.topology.regions == Region.FACE
     normals = np.zeros_like(truth)
     vertex_normals(truth, faces, normals)
-    # The picture is drawn of heads that face +Z.
-    turned = np.asarray(quaternions.to_matrix(head_rotation(base, state)))
+    # Portraits are drawn of heads that face +Z.
+    turned = _head_rotation(base, state)
     avatars = avatars_by_mode(base.model, base.fusion_map, sitting.body, sitting.face)
     for mode, avatar in avatars.items():
         mesh = Poser(avatar).pose(state).vertices_m.astype(np.float64)
-        laid = aligned(mesh, true, subset=face)
+        laid = laid_on(mesh, true, face)
         deviation = MM * ((laid - true) * normals).sum(axis=1)
         deviation[~face] = np.nan
         yield Row(
@@ -167,6 +182,14 @@ def _rows(base: BaseAvatar, sitting: Sitting) -> Iterator[Row]:
             deviation_mm=deviation,
             centre_m=true[face].mean(axis=0) @ turned,
         )
+
+
+def _head_rotation(base: BaseAvatar, state: AvatarState) -> F64:
+    """(3, 3) rest pose to camera space."""
+    avatar = base.average
+    transforms = np.empty((len(avatar.parents), 3, 4), np.float32)
+    forward_kinematics(state.rotations_xyzw, avatar.joints_m, avatar.parents, transforms)
+    return transforms[avatar.joint_names.index("head"), :, :3].astype(np.float64)
 
 
 class Resting(Closing):
@@ -193,11 +216,12 @@ class Resting(Closing):
 
 async def _flicker(engine: Engine) -> float:
     """Millimetres by which the seam trembles on a face at rest."""
-    meshes: list[F32 | None] = []
     with open_performer("webcam", frames=1) as performer:
         source = Resting(performer, STILL_FRAMES)
         async with engine.pipeline.run(source, Policy.BLOCK) as results:
-            async for result in results:
-                if result.frame.index >= SETTLING:
-                    meshes.append(result.mesh.vertices_m.copy())
+            meshes = [
+                result.mesh.vertices_m.copy()
+                async for result in results
+                if result.frame.index >= SETTLING
+            ]
     return round(flicker_mm(meshes, engine.reconstructor.avatar), 4)

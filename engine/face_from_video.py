@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.avatar.anny import BodyModel
 from engine.face.identity_fit import IdentityFitter
+from engine.face.legibility import legibility
 from engine.identity_keeper import IdentityKeeper
 from engine.slow_views import View, Views
 from engine.types import Identity
@@ -33,9 +34,12 @@ class FaceFromVideo:
     def look(self, views: Views) -> None:
         """Take in every frame since the last turn."""
         self._is_new = False
+        readable = 1.0
+        if views.picture is not None and views.picture.view.observation.face is not None:
+            readable = legibility(views.picture.frame.image, views.picture.view.observation.face)
         for view in views.recent:
             face, head = view.observation.face, view.head
-            weight = stillness(self._before, view) * view.state.face_confidence
+            weight = readable * stillness(self._before, view) * view.state.face_confidence
             self._before = view
             if face is not None and head is not None:
                 expression, camera = view.state.expression, view.state.camera

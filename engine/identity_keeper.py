@@ -28,6 +28,9 @@ _FIELDS = {
 }
 """Which fields of an identity each trait decides."""
 
+FRONTAL = 0.4
+"""Confidence of a face that was seen from the front alone, on a few frames: it already comes a
+third of the way from the average to the person's own, and who turns the head later is refined."""
 VISIBLE_YEARS = 2.0
 VISIBLE_GENDER = 0.05
 VISIBLE_COEFFICIENT = 0.1
@@ -210,6 +213,7 @@ class IdentityKeeper:
 
     def _unlock(self) -> None:
         self._traits = {trait: Settling() for trait in _FIELDS}
+        self._traits["face"] = Settling(FRONTAL)
 
     def _recognise(self, trait: str, *, is_other: bool = False) -> None:
         """A trait is the present person's own now; if it says who they are not, drop the rest."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SURE = 0.5
-"""Confidence from which an estimate may shape the avatar."""
+"""Confidence from which most estimates may shape the avatar."""
 CLEARLY = 0.15
 """How much surer an estimate must have become to be taken again."""
 REFINEMENTS = 3
@@ -24,6 +24,8 @@ PATIENCE = 30
 class Settling:
     """Decides for one trait of one person."""
 
+    sure: float = SURE
+    """Confidence from which an estimate of this trait may shape the avatar."""
     confidence: float = 0.0
     """Of the newest estimate."""
     taken_at: float = 0.0
@@ -38,7 +40,7 @@ class Settling:
             return False
         self.confidence = confidence
         self.waited += self.taken > 0
-        better = confidence >= (SURE if not self.taken else self.taken_at + CLEARLY)
+        better = confidence >= (self.sure if not self.taken else self.taken_at + CLEARLY)
         final = confidence >= SETTLED
         take = better or (final and confidence > self.taken_at)
         if take:

@@ -44,7 +44,8 @@ class Posterior:
     coefficients: F64
     """(K,) the mean."""
     confidence: float
-    """In [0, 1]: the share of the face's variance, over its surface, that is decided."""
+    """In [0, 1]: the share of the face's variance, over its surface, that is decided, of what any
+    number of views could decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class IdentityReadout:
     """(K,) sum 1: how much of the face's variance is each coefficient's."""
     usual_misfit: float
     """mm: root mean square of features that ``G c`` leaves unexplained, of people well seen."""
+    decidable: float
+    """In (0, 1]: the share of the face's variance that is decided where nothing is doubted."""
 
     def posterior(self, features: F64, doubt: float = 1.0) -> Posterior:
         """The coefficients' posterior.
@@ -75,8 +78,9 @@ class IdentityReadout:
         hessian = self.information / doubt
         hessian[np.diag_indices_from(hessian)] += 1.0
         covariance = np.linalg.inv(hessian)
-        left = float(self.visible @ np.diag(covariance))
-        return Posterior(covariance @ seen / doubt, float(np.clip(1.0 - left, 0.0, 1.0)))
+        decided = 1.0 - float(self.visible @ np.diag(covariance))
+        confidence = float(np.clip(decided / self.decidable, 0.0, 1.0))
+        return Posterior(covariance @ seen / doubt, confidence)
 
     def misfit(self, features: F64, coefficients: F64) -> float:
         """mm: root mean square of what the coefficients leave unexplained."""
@@ -101,13 +105,16 @@ def load_readout(path: Path = FILE) -> IdentityReadout:
     _check(arrays, path)
     wide = {name: arrays[name].astype(np.float64) for name in _SHAPES}
     weighted = _whitened(wide["response"], wide)
+    information = weighted @ wide["response"].T
+    undecided = np.diag(np.linalg.inv(information + np.eye(len(information))))
     return IdentityReadout(
         mean=wide["mean"].astype(np.float32),
         response=wide["response"].astype(np.float32),
         precision_response=weighted.astype(np.float32),
-        information=weighted @ wide["response"].T,
+        information=information,
         visible=wide["visible"].astype(np.float32),
         usual_misfit=float(arrays["usual_misfit"]),
+        decidable=1.0 - float(wide["visible"] @ undecided),
     )
 
 
