@@ -467,17 +467,26 @@ def eval_performer_command(
         str, typer.Argument(help="webcam, full, or the path of a BVH file.")
     ] = "webcam",
     frames: Annotated[int, typer.Option(min=30, help="How many to compare.")] = 450,
+    full: Annotated[
+        bool, typer.Option("--full", help="Fusion on eight people for ten seconds, minutes.")
+    ] = False,
     json: JsonOption = None,
+    picture: Annotated[
+        Path, typer.Option(help="Draw input, truth, every mode of fusion and its error, as PNG.")
+    ] = Path("sars-output/performer.png"),
     backend: BackendOption = "auto",
 ) -> None:
-    """Pose, expression and mesh against the exact truth of a drawn person."""
+    """Pose, expression, mesh and fusion against the exact truth of drawn people: SARS Table V."""
     from benchmarks.performer import eval_performer
+    from benchmarks.performer_fusion import FULL, QUICK, eval_fusion
     from benchmarks.report import print_table, write_json
     from engine.engine import EngineOptions
 
-    options = EngineOptions(backend=backend, semantics=False)
+    options = EngineOptions(backend=backend)
     numbers = run_async(eval_performer(performance, frames, options))
+    numbers |= run_async(eval_fusion(FULL if full else QUICK, options, picture))
     print_table(f"performer: {performance}", numbers)
+    typer.echo(f"wrote {picture}")
     if json is not None:
         write_json(json, numbers)
 

@@ -1,14 +1,15 @@
 """``sars eval performer``: how close the engine comes to a person whose truth is known exactly.
 
 The performer is drawn, the real networks look at the pictures, and everything they lead to is
-compared with what was drawn. The engine is given the performer's shape: this measures pose and
-expression, not identity.
+compared with what was drawn. Here the engine is given the performer's shape, so that pose and
+expression are measured alone; people of whom nothing is known follow in
+:mod:`benchmarks.performer_fusion`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -226,7 +227,7 @@ async def eval_performer(spec: str, frames: int, options: EngineOptions) -> dict
     Args:
         spec: what follows ``performer:`` on the command line.
         frames: how many to compare.
-        options: of the engine; semantics should be off, the performer's shape is given.
+        options: of the engine; its identity stays as it starts, the performer's own.
 
     Raises:
         SourceError: the performance is unknown or too short.
@@ -234,7 +235,7 @@ async def eval_performer(spec: str, frames: int, options: EngineOptions) -> dict
     """
     performer = open_performer(spec, frames=frames)
     comparison = PerformerComparison(performer)
-    with Engine.open(options) as engine, performer:
+    with Engine.open(replace(options, identity=False)) as engine, performer:
         async with engine.pipeline.run(performer, Policy.BLOCK) as results:
             async for result in results:
                 comparison.add(result)

@@ -65,15 +65,25 @@ class Sitting:
     """(H, W, 3) RGB: what the last of them was fitted to."""
 
 
+@dataclass(frozen=True, slots=True)
+class Casting:
+    """Who performs for how long."""
+
+    people: int
+    frames: int
+
+
+QUICK, FULL = Casting(3, 90), Casting(8, 300)
+
+
 async def eval_fusion(
-    people: int, frames: int, options: EngineOptions, picture: Path | None = None
+    casting: Casting, options: EngineOptions, picture: Path | None = None
 ) -> dict[str, Any]:
     """Let people act, fuse each in every mode, and compare.
 
     Args:
-        people: how many.
-        frames: of each.
-        options: of the engine.
+        casting: how many people, and for how long.
+        options: of the engine; identities stay as they start, and are read off afterwards.
         picture: where to draw the first of them in every mode; None draws nothing.
 
     Returns:
@@ -83,7 +93,8 @@ async def eval_fusion(
     options = replace(options, identity=False)
     with Engine.open(options) as engine:
         base = engine.reconstructor.base
-        sittings = [await watch(engine, seed, frames) for seed in range(1, people + 1)]
+        seeds = range(1, casting.people + 1)
+        sittings = [await watch(engine, seed, casting.frames) for seed in seeds]
         flicker = await _flicker(engine)
     tables = [_errors(base, sitting) for sitting in sittings]
     fusion = {

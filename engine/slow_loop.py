@@ -30,8 +30,10 @@ from engine.types import Frame, Identity
 log = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
-REST = 4.0
-"""Times as long as a turn took the loop rests at least: at most a fifth of one core."""
+REST = 3.0
+"""Times as long as a turn took the loop rests at least: at most a quarter of one core."""
+LONGEST_REST_S = 2.0
+"""But no longer than this: the first turn of all makes tables, and takes longest."""
 EDIT_PERIOD_S = 0.25
 """Between two edits that are carried out: each one is a new avatar for every watcher."""
 NICENESS = 10
@@ -146,7 +148,7 @@ class SlowLoop:
 
     def _rest(self, took_s: float) -> None:
         """Until the next turn; wishes are heeded meanwhile."""
-        until_s = time.monotonic() + max(self._period_s, REST * took_s)
+        until_s = time.monotonic() + max(self._period_s, min(REST * took_s, LONGEST_REST_S))
         while not self._stopping:
             left_s = until_s - time.monotonic() if self._estimators else None
             if left_s is not None and left_s <= 0.0:

@@ -71,7 +71,10 @@ class ViewQueue:
         self._recent.append(view)
         if view.observation.face is not None:
             rest = at_rest(view)
-            if self._picture is None or rest >= self._rest:
+            best = self._picture
+            # What shows an avatar that was replaced since is of no use.
+            stale = best is None or best.view.state.identity_version != view.state.identity_version
+            if stale or rest >= self._rest:
                 self._picture, self._rest = Picture(frame, view), rest
 
     def drain(self) -> Views:

@@ -135,7 +135,7 @@ def _cropped(frame: U8) -> U8:
 
 
 def _captions() -> U8:
-    names = ("input", "truth (ICT-FaceKit)", "ours (Anny)", "deviation")
+    names = ("input", "truth", "ours", "deviation")
     return np.hstack([_text(name, CELL) for name in names])
 
 
