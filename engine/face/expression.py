@@ -14,6 +14,10 @@ from engine.types import ARKIT_NAMES, F32, F64
 DEEPEST_UNDERSHOOT = -0.5
 BELOW_NONE = 2.0
 """How much more evidence less than none of an action needs than some of it."""
+WITHIN_TAKEN = 0.2
+"""The same within what was taken into the neutral face,"""
+TAKEN = 0.03
+"""if that is more than this."""
 TWO_WAY = ("eye", "brow", "jawLeft", "jawRight", "mouthLeft", "mouthRight")
 """Actions whose opposite is an action too: less than none of them is some of the other."""
 
@@ -46,26 +50,34 @@ class ExpressionSolver:
         """Forget the last solution."""
         self._expression[:] = self._signed[:] = 0.0
 
-    def solve(self, features: F32, yaw: float, caution: float = 1.0) -> ExpressionFit:
-        """Minimise ``1/2 |f - G'e|^2_S + 1/2 e'Qe + l'max(e, 0) + 2 l'max(-e, 0)`` in the box.
+    def solve(
+        self, features: F32, yaw: float, taken: F64, caution: float = 1.0
+    ) -> ExpressionFit:
+        """Minimise ``1/2 |f - G'e|^2_S + 1/2 e'Qe + l'max(e, 0) + m'max(-e, 0)`` in the box.
+
+        ``m`` is twice ``l``, but where some of an action was taken into the neutral face little
+        is asked for taking it out again: else a smile that ends would read as a frown.
 
         Args:
             features: (1434,) mm from the person's neutral face.
             yaw: of the head as the camera sees it, rad.
+            taken: (52,) how much of each action the neutral face may hold.
             caution: 1, or more while the neutral face is not known well: multiplies ``l``.
         """
         hessian, gradient = self._response.normal_equations(features, yaw)
         hessian += self._prior.quadratic
         above = caution * self._prior.linear
-        below = BELOW_NONE * above
+        held = np.maximum(taken, 0.0)
+        below = np.where(held > TAKEN, WITHIN_TAKEN, BELOW_NONE) * above
         expression, signed = (
             solve_bounded(hessian, gradient, lower, self._prior.upper, start, above, below)
             for lower, start in (
-                (np.zeros_like(self._deepest), self._expression),
-                (self._deepest, self._signed),
+                (-held, self._expression),
+                (np.minimum(self._deepest, -held), self._signed),
             )
         )
         self._expression[:], self._signed[:] = expression, signed
+        expression = np.maximum(expression, 0.0)
         # mouthClose corrects an open jaw: on a closed one it means nothing.
         expression[MOUTH_CLOSE] = min(expression[MOUTH_CLOSE], expression[JAW_OPEN])
         return ExpressionFit(expression, signed)

@@ -212,7 +212,9 @@ class FaceFitter:
         return Displaced(displaced, seen - self._response.neutral_features(yaw, pitch), yaw)
 
     def _find_expression(self, seen: Displaced, confidence: float, seconds: float) -> F64:
-        fit = self._solver.solve(seen.features, seen.yaw, self._neutral.caution)
+        fit = self._solver.solve(
+            seen.features, seen.yaw, self._neutral.taken, self._neutral.caution
+        )
         expression = close_lids(fit.expression, self._neutral.landmarks_m, seen.displaced_m)
         expression[LIKE_SHAPES] *= self._neutral.trust
         self._neutral.learn(seen, fit, confidence, seconds)

@@ -83,6 +83,11 @@ class NeutralFace:
         return max(1.0, CAUTION - (CAUTION - 1.0) * self._rested / WARM_UP)
 
     @property
+    def taken(self) -> F64:
+        """(52,) how much of each action went into the neutral face while it was learned."""
+        return self._taken
+
+    @property
     def trust(self) -> float:
         """In (0, 1]: what share of the actions to believe, 1 once the face is known."""
         known = min(1.0, max(self._rested / WARM_UP, self._frames / TRUST_FRAMES))
@@ -108,6 +113,7 @@ class NeutralFace:
             rest *= confidence
             shape, actions = self._first_shares(fit, rest)
             self._rested += rest
+        self._taken += actions
         shift = shape * residual + self._response.features(actions, seen.yaw)
         self.landmarks_m += 1e-3 * shift.reshape(LANDMARKS, 3)
         self._frames += 1
@@ -125,7 +131,6 @@ class NeutralFace:
         actions = np.clip(
             share * fit.signed, -TAKEN_AT_MOST - self._taken, TAKEN_AT_MOST - self._taken
         )
-        self._taken += actions
         return share, actions
 
     def _later_shares(self, fit: ExpressionFit, rest: float, seconds: float) -> tuple[float, F64]:

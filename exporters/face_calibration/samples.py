@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from engine import quaternions
@@ -18,7 +19,7 @@ from engine.perception.face import FaceTracker
 from engine.rendering.background import room
 from engine.rendering.light import Light
 from engine.rendering.offscreen import OffscreenRenderer
-from engine.types import F32, F64, I32, AvatarState, Camera, Identity, Phenotypes
+from engine.types import F32, F64, I32, U8, AvatarState, Camera, Identity, Phenotypes
 from exporters.face_calibration.expressions import random_expression
 
 SIDE = 480
@@ -26,6 +27,8 @@ NECK = "neck02"
 HEAD = "head"
 MAX_YAW, MAX_PITCH, MAX_ROLL = np.radians((45.0, 25.0, 15.0))
 FACE_HEIGHT_M = 0.17
+SMALLEST, LARGEST = 0.2, 0.6
+"""Of a face, as a share of the picture's side: from across a desk to close before the camera."""
 FACE_CENTRE_M = np.array([0.0, 0.01, 0.09])
 """From the head joint, roughly."""
 
@@ -128,11 +131,22 @@ def _observe(
         renderer.set_light(Light.varied(seed))
         renderer.set_background(room(seed))
         shot, state = _random_shot(poser, rng)
-        picture = renderer.render(poser.pose(state), shot.camera)
+        picture = _photographed(renderer.render(poser.pose(state), shot.camera), rng)
         tracker.reset()
         # The second look's region comes from landmarks, as in a video.
         if tracker.track(picture, None) and (face := tracker.track(picture, None)):
             yield shot, face.points_px.copy()
+
+
+def _photographed(picture: U8, rng: np.random.Generator) -> U8:
+    """As a cheap camera delivers it: not sharp to the pixel, with noise, compressed."""
+    sigma, noise = rng.uniform(0.3, 1.2), rng.uniform(0.0, 4.0)
+    soft = cv2.GaussianBlur(picture, (5, 5), sigma).astype(np.float32)
+    soft += noise * rng.standard_normal(picture.shape, np.float32)
+    noisy = np.clip(soft, 0, 255).astype(np.uint8)
+    quality = int(rng.integers(60, 96))
+    _, packed = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
 
 
 def _random_shot(poser: Poser, rng: np.random.Generator) -> tuple[_Shot, AvatarState]:
@@ -144,7 +158,7 @@ def _random_shot(poser: Poser, rng: np.random.Generator) -> tuple[_Shot, AvatarS
     half_turn = quaternions.from_rotation_vector(turn / 2)
     for name in (NECK, HEAD):
         rotations[poser.avatar.joint_names.index(name)] = half_turn
-    distance = camera.focal_px * FACE_HEIGHT_M / (SIDE * rng.uniform(0.3, 0.6))
+    distance = camera.focal_px * FACE_HEIGHT_M / (SIDE * rng.uniform(SMALLEST, LARGEST))
     centre = np.array([*rng.uniform(-0.04, 0.04, 2), -distance])
     head = poser.avatar.joint_names.index(HEAD)
     poser.pose(_state(rotations, np.zeros(3), expression, camera))
