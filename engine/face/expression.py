@@ -50,9 +50,7 @@ class ExpressionSolver:
         """Forget the last solution."""
         self._expression[:] = self._signed[:] = 0.0
 
-    def solve(
-        self, features: F32, yaw: float, taken: F64, caution: float = 1.0
-    ) -> ExpressionFit:
+    def solve(self, features: F32, yaw: float, taken: F64, caution: float = 1.0) -> ExpressionFit:
         """Minimise ``1/2 |f - G'e|^2_S + 1/2 e'Qe + l'max(e, 0) + m'max(-e, 0)`` in the box.
 
         ``m`` is twice ``l``, but where some of an action was taken into the neutral face little

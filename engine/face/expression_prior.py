@@ -37,7 +37,7 @@ GAZE_TOGETHER = (
     ("eyeLookUpLeft", "eyeLookUpRight"), ("eyeLookDownLeft", "eyeLookDownRight"),
 )  # fmt: skip
 """Eyes turn together."""
-BARELY_SEEN = ("cheekSquintLeft", "cheekSquintRight", "jawForward")
+BARELY_SEEN = ("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "jawForward")
 """Measured: the network's landmarks hardly tell these from others, so they are held low."""
 MISTAKEN = ("mouthDimpleLeft", "mouthDimpleRight", "mouthShrugLower")
 """Measured on people: these take over smiles and closed lips unless they need good evidence."""
