@@ -11,7 +11,7 @@ from engine.types import ARKIT_NAMES, F64
 RIDGE = 2.0
 SPARSITY = 5.0
 GAZE_RIDGE = 0.5
-GAZE_SPARSITY = 2.0
+GAZE_SPARSITY = 1.0
 BLINK_SPARSITY = 1.0
 MISTAKEN_SPARSITY = 10.0
 """Eyes always look somewhere and lids are rarely quite still; most other actions rest."""

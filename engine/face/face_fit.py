@@ -36,8 +36,11 @@ FORGET_SECONDS = 1.5
 STRANGER_SECONDS = 5.0
 """One away for longer may be anybody's: the neutral face is learned anew."""
 EYES = (468, 473)
-LIKE_SHAPES = np.array([not name.startswith(("eyeBlink", "eyeLook")) for name in ARKIT_NAMES])
-"""Actions that a stranger's features may be mistaken for: low brows, a long upper lip."""
+LIKE_SHAPES = np.array(
+    [not name.startswith(("eyeBlink", "eyeLook", "jawOpen")) for name in ARKIT_NAMES]
+)
+"""Actions that a stranger's features may be mistaken for: low brows, a long upper lip. Lids that
+meet and lips that part are neither."""
 LARGEST_JUMP = 0.04
 """Pose residual, as a share of the face's width, above which the fit starts cold."""
 RESIDUAL_SCALE = 0.05

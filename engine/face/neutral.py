@@ -34,7 +34,7 @@ FIRST_TRUST = 0.3
 TRUST_FRAMES = 45
 CAUTION = 1.5
 """How much more evidence the first frames' actions need than later ones'."""
-TAKEN_AT_MOST = 0.35
+TAKEN_AT_MOST = 0.2
 """Of any one action, over the warm-up."""
 SHAPE_SECONDS = 20.0
 EXPRESSION_SECONDS = 12.0

@@ -23,6 +23,7 @@ from engine.types import F32, F64, I32, U8, AvatarState, Camera, Identity, Pheno
 from exporters.face_calibration.expressions import random_expression
 
 SIDE = 480
+TEXTURE = 1024
 NECK = "neck02"
 HEAD = "head"
 MAX_YAW, MAX_PITCH, MAX_ROLL = np.radians((45.0, 25.0, 15.0))
@@ -100,11 +101,12 @@ def observe_people(
     """
     rng = np.random.default_rng([seed, 0xFACE])
     fusion_map, identities, rows = build_topology(model), [], []
-    with OffscreenRenderer(SIDE, SIDE) as renderer:
+    with OffscreenRenderer(SIDE, SIDE, samples=1) as renderer:
         for person in range(people):
             identities.append(random_phenotypes(rng))
             avatar = fuse(model, fusion_map, Identity(phenotypes=identities[-1]))
-            renderer.set_texture(paint_texture(avatar, Look.varied(seed * 1000 + person)))
+            look = Look.varied(seed * 1000 + person)
+            renderer.set_texture(paint_texture(avatar, look, TEXTURE))
             for shot, points in _observe(avatar, renderer, tracker, shots, rng):
                 rows.append((person, shot, points))
     return Samples(
