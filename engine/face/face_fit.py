@@ -8,6 +8,7 @@ import numpy as np
 
 from engine import quaternions
 from engine.face.expression import ExpressionSolver
+from engine.face.expression_network import default_network
 from engine.face.expression_prior import default_prior
 from engine.face.eyelids import close_lids
 from engine.face.head_pose import (
@@ -80,6 +81,7 @@ class FaceFitter:
         embedding: LandmarkEmbedding | None = None,
         *,
         smooth: bool = True,
+        learned: bool = True,
     ) -> None:
         """Start with a stranger.
 
@@ -88,10 +90,12 @@ class FaceFitter:
             head_joint_m: (3,) the head joint in the same frame.
             embedding: the landmark network's calibration; the shipped one if left out.
             smooth: filter expressions and head pose over time.
+            learned: let the trained network have its say beside least squares.
         """
         self._embedding = embedding or default_embedding()
         self._response = LandmarkResponse(self._embedding)
-        self._solver = ExpressionSolver(self._response, default_prior())
+        network = default_network() if learned else None
+        self._solver = ExpressionSolver(self._response, default_prior(), network)
         self._weights = self._embedding.pose_weights.astype(np.float64)
         self._model_m = self._embedding.neutral_m(rest_vertices_m, head_joint_m)
         self._neutral = NeutralFace(self._response, self._model_m)
@@ -212,11 +216,11 @@ class FaceFitter:
             self._neutral.landmarks_m, points, pose.rotation, pose.translation, _lens(camera)
         )
         seen = (1e3 * displaced.ravel()).astype(np.float32)
-        return Displaced(displaced, seen - self._response.neutral_features(yaw, pitch), yaw)
+        return Displaced(displaced, seen - self._response.neutral_features(yaw, pitch), yaw, pitch)
 
     def _find_expression(self, seen: Displaced, confidence: float, seconds: float) -> F64:
         fit = self._solver.solve(
-            seen.features, seen.yaw, self._neutral.taken, self._neutral.caution
+            seen.features, (seen.yaw, seen.pitch), self._neutral.taken, self._neutral.caution
         )
         expression = close_lids(fit.expression, self._neutral.landmarks_m, seen.displaced_m)
         expression[LIKE_SHAPES] *= self._neutral.trust

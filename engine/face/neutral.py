@@ -34,8 +34,13 @@ FIRST_TRUST = 0.3
 TRUST_FRAMES = 45
 CAUTION = 1.5
 """How much more evidence the first frames' actions need than later ones'."""
-TAKEN_AT_MOST = 0.2
-"""Of any one action, over the warm-up."""
+_TAKEN = {"mouthShrugUpper": 0.8, "eyeLook": 0.35}
+"""A long upper lip is many a person's own, and eyes lie deeper or further apart;"""
+TAKEN_AT_MOST = np.array(
+    [next((most for own, most in _TAKEN.items() if name.startswith(own)), 0.2)
+     for name in ARKIT_NAMES]
+)  # fmt: skip
+"""(52,) of every other action little is taken in over the warm-up."""
 SHAPE_SECONDS = 20.0
 EXPRESSION_SECONDS = 12.0
 UNDERSHOOT_SECONDS = 0.5

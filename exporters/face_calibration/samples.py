@@ -22,13 +22,13 @@ from engine.rendering.offscreen import OffscreenRenderer
 from engine.types import F32, F64, I32, U8, AvatarState, Camera, Identity, Phenotypes
 from exporters.face_calibration.expressions import random_expression
 
-SIDE = 480
+SIDE = 320
 TEXTURE = 1024
 NECK = "neck02"
 HEAD = "head"
 MAX_YAW, MAX_PITCH, MAX_ROLL = np.radians((45.0, 25.0, 15.0))
 FACE_HEIGHT_M = 0.17
-SMALLEST, LARGEST = 0.2, 0.6
+SMALLEST, LARGEST = 0.3, 0.65
 """Of a face, as a share of the picture's side: from across a desk to close before the camera."""
 FACE_CENTRE_M = np.array([0.0, 0.01, 0.09])
 """From the head joint, roughly."""
@@ -142,10 +142,10 @@ def _observe(
 
 def _photographed(picture: U8, rng: np.random.Generator) -> U8:
     """As a cheap camera delivers it: not sharp to the pixel, with noise, compressed."""
-    sigma, noise = rng.uniform(0.3, 1.2), rng.uniform(0.0, 4.0)
-    soft = cv2.GaussianBlur(picture, (5, 5), sigma).astype(np.float32)
-    soft += noise * rng.standard_normal(picture.shape, np.float32)
-    noisy = np.clip(soft, 0, 255).astype(np.uint8)
+    cv2.setRNGSeed(int(rng.integers(1 << 30)))
+    noise = cv2.randn(np.empty(picture.shape, np.int16), 0, rng.uniform(0.0, 4.0))
+    soft = cv2.GaussianBlur(picture, (5, 5), rng.uniform(0.3, 1.2))
+    noisy = cv2.add(soft, noise, dtype=cv2.CV_8U)
     quality = int(rng.integers(60, 96))
     _, packed = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
