@@ -102,9 +102,12 @@ class ExpressionSolver:
             )
         )
         self._expression[:], self._signed[:] = expression, signed
-        expression = np.maximum(expression, 0.0)
+        undershoot = np.minimum(expression, 0.0)
+        expression -= undershoot
         if self._network is not None:
-            learned = self._network.read(information, gradient, *view)
+            # The network knows nothing of what was taken: it reads a face without that.
+            evidence = gradient - information @ undershoot
+            learned = self._network.read(information, evidence, *view)
             expression += self._learned_share * (learned - expression)
         # mouthClose corrects an open jaw: on a closed one it means nothing.
         expression[MOUTH_CLOSE] = min(expression[MOUTH_CLOSE], expression[JAW_OPEN])

@@ -36,7 +36,7 @@ _MAX_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class ExpressionNetwork:
-    """Two hidden layers of rectified units."""
+    """Two hidden layers of rectified units; several trained networks' mean, side by side."""
 
     mean: F32
     """(54,) of the inputs, as trained on."""
