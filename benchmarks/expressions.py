@@ -95,12 +95,11 @@ class ExpressionComparison:
         }
 
     def worst(self) -> list[Disagreement]:
-        """At most WORST frames that differ most, in the peer's standard deviations, apart."""
+        """At most WORST frames that differ most, each reader in its own standard deviations."""
         engine, peer, moved = self._series()
         if not len(moved):
             return []
-        scale = peer[:, moved].std(axis=0)
-        apart = np.abs(centred(engine[:, moved]) - centred(peer[:, moved])) / scale
+        apart = np.abs(standardised(engine[:, moved]) - standardised(peer[:, moved]))
         chosen: list[int] = []
         for frame in np.argsort(-apart.max(axis=1)):
             if all(abs(int(frame) - other) > APART for other in chosen):
@@ -131,9 +130,9 @@ def correlation(one: F64, other: F64) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def centred(series: F64) -> F64:
-    """(N, A) without the mean over the frames."""
-    return np.asarray(series - series.mean(axis=0))
+def standardised(series: F64) -> F64:
+    """(N, A) about the mean over the frames, in standard deviations; what rests is not blown up."""
+    return np.asarray((series - series.mean(axis=0)) / np.maximum(series.std(axis=0), MOVED))
 
 
 def lag_frames(late: F64, early: F64) -> float | None:
