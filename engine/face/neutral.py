@@ -29,9 +29,9 @@ LONGEST_WARM_UP = 120
 """and frames after which it ends in any case."""
 PRIOR_FRAMES = 1.0
 """How many frames the model's own face counts for in that average."""
-FIRST_TRUST = 0.3
+FIRST_TRUST = 0.4
 """Share of the first frame's actions that is shown: much of what they explain is shape."""
-TRUST_FRAMES = 45
+TRUST_FRAMES = 25
 CAUTION = 1.5
 """How much more evidence the first frames' actions need than later ones'."""
 _TAKEN = {"mouthShrugUpper": 0.8, "eyeLook": 0.35}
@@ -43,7 +43,7 @@ TAKEN_AT_MOST = np.array(
 """(52,) of every other action little is taken in over the warm-up."""
 SHAPE_SECONDS = 20.0
 EXPRESSION_SECONDS = 12.0
-UNDERSHOOT_SECONDS = 0.5
+UNDERSHOOT_SECONDS = 0.25
 QUIET = 0.08
 """Sum of squared actions at which a face counts as acting."""
 FRONTAL = 0.5
