@@ -62,7 +62,8 @@ class ExpressionNetwork:
         evidence = matched(np.diagonal(hessian), gradient)
         inputs = np.append(evidence, (yaw, pitch)).astype(np.float32)
         inputs = np.clip((inputs - self.mean) * self.scale, -FURTHEST, FURTHEST)
-        return _forward(inputs, *self.weights, *self.biases).astype(np.float64)
+        actions = _forward(inputs, *self.weights, *self.biases)
+        return np.asarray(actions, np.float64)
 
 
 def matched(information: F64, gradient: F64) -> F64:
@@ -75,7 +76,8 @@ def _forward(x: F32, w0: F32, w1: F32, w2: F32, b0: F32, b1: F32, b2: F32) -> F3
     hidden = np.maximum(np.dot(w0, x) + b0, np.float32(0.0))
     hidden = np.maximum(np.dot(w1, hidden) + b1, np.float32(0.0))
     out = np.dot(w2, hidden) + b2
-    return np.minimum(np.maximum(out, np.float32(0.0)), np.float32(1.0))
+    clamped: F32 = np.minimum(np.maximum(out, np.float32(0.0)), np.float32(1.0))
+    return clamped
 
 
 def load_network(path: Path = FILE) -> ExpressionNetwork:

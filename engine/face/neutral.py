@@ -23,9 +23,9 @@ from engine.face.landmark_features import Displaced
 from engine.face.response import LandmarkResponse
 from engine.types import ARKIT_NAMES, F32, F64
 
-WARM_UP = 25.0
+WARM_UP = 15.0
 """Frames at rest that make the first estimate,"""
-LONGEST_WARM_UP = 120
+LONGEST_WARM_UP = 90
 """and frames after which it ends in any case."""
 PRIOR_FRAMES = 1.0
 """How many frames the model's own face counts for in that average."""

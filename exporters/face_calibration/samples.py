@@ -143,7 +143,8 @@ def _observe(
 def _photographed(picture: U8, rng: np.random.Generator) -> U8:
     """As a cheap camera delivers it: not sharp to the pixel, with noise, compressed."""
     cv2.setRNGSeed(int(rng.integers(1 << 30)))
-    noise = cv2.randn(np.empty(picture.shape, np.int16), 0, rng.uniform(0.0, 4.0))
+    strength = np.full(3, rng.uniform(0.0, 4.0))
+    noise = cv2.randn(np.empty(picture.shape, np.int16), np.zeros(3), strength)
     soft = cv2.GaussianBlur(picture, (5, 5), rng.uniform(0.3, 1.2))
     noisy = cv2.add(soft, noise, dtype=cv2.CV_8U)
     quality = int(rng.integers(60, 96))
