@@ -6,12 +6,15 @@ import re
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from benchmarks.blendshape_peer import MEMBER, BlendshapePeer
+from benchmarks.child import sars_numbers
 from benchmarks.expressions import correlation, lag_frames
 from engine.errors import ModelFileError
+from engine.inference.store import ModelStore
 from engine.types import ARKIT_NAMES
 
 PORTRAIT = (820, 1024)
@@ -90,3 +93,20 @@ def test_what_rests_agrees_with_nothing(acting: np.ndarray) -> None:
     assert lag_frames(np.zeros_like(acting), acting) is None
     assert correlation(np.zeros(300), acting[:, 0]) == 0.0
     assert correlation(acting[:, 0] * 0.2 + 0.3, acting[:, 0]) == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+def test_a_talker_is_read_as_the_peer_reads_them(
+    model_cache: ModelStore, task: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    """Whoever watches an avatar talk sees jaw and lids move when the person's do."""
+    clip, picture = shared_data / "clips" / "brbk7n.mpg", tmp_path / "worst.png"
+    arguments = ["eval", "expressions", str(clip), "--model", str(task)]
+    numbers = sars_numbers([*arguments, "--picture", str(picture)])
+    assert numbers["frames"] == 75
+    found = numbers["correlation"]
+    assert min(found[name] for name in ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft")) > 0.8
+    assert abs(numbers["lag_ms"]) < 40.0
+    sheet = cv2.imread(str(picture))
+    assert sheet is not None
+    assert sheet.std() > 20.0, "faces, not blank panels"
