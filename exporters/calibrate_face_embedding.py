@@ -5,6 +5,8 @@
 Paints and renders people under random poses, lights and expressions, runs the landmark network
 on them, and solves for the landmark embedding, the response to each action, and the noise. About
 six minutes on one core; the same seed gives the same file. Needs a finished `sars setup`.
+The shipped file was made from sharper and closer pictures than are taken today; they answer to
+it with gains of 0.9 to 1.06, gaze downwards with 0.5.
 """
 
 from __future__ import annotations
