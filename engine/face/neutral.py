@@ -34,7 +34,7 @@ FIRST_TRUST = 0.4
 TRUST_FRAMES = 25
 CAUTION = 1.5
 """How much more evidence the first frames' actions need than later ones'."""
-_TAKEN = {"mouthShrugUpper": 0.8, "eyeLook": 0.35}
+_TAKEN = {"mouthShrugUpper": 0.8, "eyeLook": 0.5}
 """A long upper lip is many a person's own, and eyes lie deeper or further apart;"""
 TAKEN_AT_MOST = np.array(
     [next((most for own, most in _TAKEN.items() if name.startswith(own)), 0.2)
