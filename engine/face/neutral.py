@@ -35,12 +35,12 @@ TRUST_FRAMES = 25
 CAUTION = 1.5
 """How much more evidence the first frames' actions need than later ones'."""
 _TAKEN = {"mouthShrugUpper": 0.8, "eyeLook": 0.5}
-"""A long upper lip is many a person's own, and eyes lie deeper or further apart;"""
+"""A long upper lip is many a person's own, and so are eyes that lie deep."""
 TAKEN_AT_MOST = np.array(
     [next((most for own, most in _TAKEN.items() if name.startswith(own)), 0.2)
      for name in ARKIT_NAMES]
 )  # fmt: skip
-"""(52,) of every other action little is taken in over the warm-up."""
+"""(52,) of each action over the warm-up: little, where it is no likeness to a shape."""
 SHAPE_SECONDS = 20.0
 EXPRESSION_SECONDS = 12.0
 UNDERSHOOT_SECONDS = 0.25
