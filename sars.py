@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LIVE_SECONDS = 15.0
+PEER_MODEL = Path("../shared/data/models/face_landmarker.task")
 
 app = typer.Typer(
     name="sars",
@@ -589,6 +590,31 @@ def eval_heads_command(
         numbers = eval_heads(count, ict, picture, lambda n: progress.update(task, completed=n))
     print_table(f"heads: {count} people of ICT-FaceKit", numbers)
     typer.echo(f"wrote {picture}")
+    if json is not None:
+        write_json(json, numbers)
+
+
+@evaluate.command("expressions")
+def eval_expressions_command(
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help="A video file with one face.")],
+    frames: Annotated[int, typer.Option(min=41, help="The most to compare.")] = 600,
+    model: Annotated[
+        Path, typer.Option(help="MediaPipe's face_landmarker.task, which the peer is in.")
+    ] = PEER_MODEL,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the frames that differ most here, as PNG.")
+    ] = None,
+    json: JsonOption = None,
+    backend: BackendOption = "auto",
+) -> None:
+    """Facial actions on a real clip beside MediaPipe's own blend-shape network."""
+    from benchmarks.expressions import eval_expressions
+    from benchmarks.report import print_table, write_json
+    from engine.engine import EngineOptions
+
+    options = EngineOptions(backend=backend, semantics=False)
+    numbers = run_async(eval_expressions(clip, model, frames, options, picture))
+    print_table(f"expressions: {clip}", numbers)
     if json is not None:
         write_json(json, numbers)
 

@@ -5,6 +5,8 @@
 Paints and renders people under random poses, lights and expressions, runs the landmark network
 on them, and solves for the landmark embedding, the response to each action, and the noise. About
 six minutes on one core; the same seed gives the same file. Needs a finished `sars setup`.
+The shipped file was made from sharper and closer pictures than are taken today; they answer to
+it with gains of 0.9 to 1.06, gaze downwards with 0.5.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +82,15 @@ def calibrate(model: BodyModel, samples: Samples) -> Arrays:
     }
 
 
-def write(arrays: Arrays, path: Path) -> None:
-    """Write the file whole or not at all, once it has been read back."""
+def write(arrays: Arrays, path: Path, read_back: Callable[[Path], object]) -> None:
+    """Write the file whole or not at all, once ``read_back`` has accepted it."""
     handle, name = tempfile.mkstemp(suffix=".npz", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         with temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
-        load_embedding(temporary)
+        read_back(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
@@ -112,7 +115,7 @@ def main() -> None:
         samples = observe_people(model, tracker, given.people, given.shots, given.seed)
         if given.samples:
             samples.save(given.samples)
-    write(calibrate(model, samples), given.output)
+    write(calibrate(model, samples), given.output, load_embedding)
     print(
         f"{given.output}: from {len(samples.people)} pictures of {len(samples.phenotypes)} people"
     )

@@ -236,6 +236,24 @@ def test_who_starts_smiling_is_understood_once_it_ends(rest_vertices: np.ndarray
     assert fitter.fit(smile, CAMERA).expression[43] > 0.5
 
 
+def test_a_first_smile_that_ends_is_no_frown(rest_vertices: np.ndarray) -> None:
+    """Some of it went into the neutral face, and comes out again before anything else is read."""
+    fitter = FaceFitter(rest_vertices, np.zeros(3, np.float32), smooth=False)
+    smile = look(rest_vertices, action(mouthSmileLeft=1.0, mouthSmileRight=1.0))
+    for _ in range(40):
+        fitter.fit(smile, CAMERA)
+    for _ in range(6):
+        rested = fitter.fit(look(rest_vertices, np.zeros(52)), CAMERA)
+    assert rested.expression.max() < 0.15
+
+
+def test_an_open_mouth_is_believed_at_once(rest_vertices: np.ndarray) -> None:
+    """Lips that part are nobody's shape; a stranger who starts by talking is seen to talk."""
+    fitter = FaceFitter(rest_vertices, np.zeros(3, np.float32), smooth=False)
+    fit = fitter.fit(look(rest_vertices, action(jawOpen=0.8)), CAMERA)
+    assert fit.expression[OPEN] > 0.5
+
+
 def test_same_landmarks_same_answer(rest_vertices: np.ndarray) -> None:
     def run() -> np.ndarray:
         fitter = FaceFitter(rest_vertices, np.zeros(3, np.float32))

@@ -11,11 +11,11 @@ from engine.types import ARKIT_NAMES, F64
 RIDGE = 2.0
 SPARSITY = 5.0
 GAZE_RIDGE = 0.5
-GAZE_SPARSITY = 2.0
+GAZE_SPARSITY = 1.0
 BLINK_SPARSITY = 1.0
 MISTAKEN_SPARSITY = 10.0
 """Eyes always look somewhere and lids are rarely quite still; most other actions rest."""
-SYMMETRY = 30.0
+SYMMETRY = 20.0
 """Both sides of a face mostly do the same: strength of ``(left - right)^2``."""
 EXCLUSION = 6.0
 """Strength of the product of two actions that undo each other."""
@@ -37,9 +37,11 @@ GAZE_TOGETHER = (
     ("eyeLookUpLeft", "eyeLookUpRight"), ("eyeLookDownLeft", "eyeLookDownRight"),
 )  # fmt: skip
 """Eyes turn together."""
-BARELY_SEEN = ("cheekSquintLeft", "cheekSquintRight", "jawForward")
+BARELY_SEEN = ("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "jawForward")
 """Measured: the network's landmarks hardly tell these from others, so they are held low."""
-MISTAKEN = ("mouthDimpleLeft", "mouthDimpleRight", "mouthShrugLower")
+MISTAKEN = (
+    "mouthDimpleLeft", "mouthDimpleRight", "mouthPressLeft", "mouthPressRight", "mouthShrugLower",
+)  # fmt: skip
 """Measured on people: these take over smiles and closed lips unless they need good evidence."""
 UNSEEN = ("tongueOut",)
 """No landmark moves with these: always 0."""

@@ -16,7 +16,7 @@ UPPER = np.array([[385, 386, 387], [160, 159, 158]])
 LOWER = np.array([[380, 374, 373], [144, 145, 153]])
 """Landmarks of the person's left eye, then the right one; each upper above its lower."""
 BLINKS = np.array([ARKIT_NAMES.index("eyeBlinkLeft"), ARKIT_NAMES.index("eyeBlinkRight")])
-CLOSING = 0.5
+CLOSING = 0.58
 """Below this share of the open eye's gap the lids are closing,"""
 SHUT = 0.15
 """and at this one they have met."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from engine import quaternions
 from engine.face.expression import ExpressionSolver
+from engine.face.expression_network import default_network
 from engine.face.expression_prior import default_prior
 from engine.face.eyelids import close_lids
 from engine.face.head_pose import (
@@ -36,8 +37,11 @@ FORGET_SECONDS = 1.5
 STRANGER_SECONDS = 5.0
 """One away for longer may be anybody's: the neutral face is learned anew."""
 EYES = (468, 473)
-LIKE_SHAPES = np.array([not name.startswith(("eyeBlink", "eyeLook")) for name in ARKIT_NAMES])
-"""Actions that a stranger's features may be mistaken for: low brows, a long upper lip."""
+LIKE_SHAPES = np.array(
+    [not name.startswith(("eyeBlink", "eyeLook", "jawOpen")) for name in ARKIT_NAMES]
+)
+"""Actions that a stranger's features may be mistaken for: low brows, a long upper lip. Lids that
+meet and lips that part are neither."""
 LARGEST_JUMP = 0.04
 """Pose residual, as a share of the face's width, above which the fit starts cold."""
 RESIDUAL_SCALE = 0.05
@@ -77,6 +81,7 @@ class FaceFitter:
         embedding: LandmarkEmbedding | None = None,
         *,
         smooth: bool = True,
+        learned: bool = True,
     ) -> None:
         """Start with a stranger.
 
@@ -85,10 +90,12 @@ class FaceFitter:
             head_joint_m: (3,) the head joint in the same frame.
             embedding: the landmark network's calibration; the shipped one if left out.
             smooth: filter expressions and head pose over time.
+            learned: let the trained network have its say beside least squares.
         """
         self._embedding = embedding or default_embedding()
         self._response = LandmarkResponse(self._embedding)
-        self._solver = ExpressionSolver(self._response, default_prior())
+        network = default_network() if learned else None
+        self._solver = ExpressionSolver(self._response, default_prior(), network)
         self._weights = self._embedding.pose_weights.astype(np.float64)
         self._model_m = self._embedding.neutral_m(rest_vertices_m, head_joint_m)
         self._neutral = NeutralFace(self._response, self._model_m)
@@ -211,10 +218,12 @@ class FaceFitter:
             self._neutral.landmarks_m, points, pose.rotation, pose.translation, _lens(camera)
         )
         seen = (1e3 * displaced.ravel()).astype(np.float32)
-        return Displaced(displaced, seen - self._response.neutral_features(yaw, pitch), yaw)
+        return Displaced(displaced, seen - self._response.neutral_features(yaw, pitch), yaw, pitch)
 
     def _find_expression(self, seen: Displaced, confidence: float, seconds: float) -> F64:
-        fit = self._solver.solve(seen.features, seen.yaw, self._neutral.caution)
+        fit = self._solver.solve(
+            seen.features, (seen.yaw, seen.pitch), self._neutral.taken, self._neutral.caution
+        )
         expression = close_lids(fit.expression, self._neutral.landmarks_m, seen.displaced_m)
         expression[LIKE_SHAPES] *= self._neutral.trust
         self._neutral.learn(seen, fit, confidence, seconds)

@@ -21,6 +21,8 @@ class Displaced:
     """(1434,) the same in mm, without what the view alone explains."""
     yaw: float
     """Of the head as the camera sees it, rad."""
+    pitch: float
+    """Likewise."""
 
 
 @njit(cache=True, nogil=True)

@@ -23,22 +23,27 @@ from engine.face.landmark_features import Displaced
 from engine.face.response import LandmarkResponse
 from engine.types import ARKIT_NAMES, F32, F64
 
-WARM_UP = 25.0
+WARM_UP = 15.0
 """Frames at rest that make the first estimate,"""
-LONGEST_WARM_UP = 120
+LONGEST_WARM_UP = 90
 """and frames after which it ends in any case."""
 PRIOR_FRAMES = 1.0
 """How many frames the model's own face counts for in that average."""
-FIRST_TRUST = 0.3
+FIRST_TRUST = 0.4
 """Share of the first frame's actions that is shown: much of what they explain is shape."""
-TRUST_FRAMES = 45
+TRUST_FRAMES = 25
 CAUTION = 1.5
 """How much more evidence the first frames' actions need than later ones'."""
-TAKEN_AT_MOST = 0.35
-"""Of any one action, over the warm-up."""
+_TAKEN = {"mouthShrugUpper": 0.8, "eyeLook": 0.5}
+"""A long upper lip is many a person's own, and so are eyes that lie deep."""
+TAKEN_AT_MOST = np.array(
+    [next((most for own, most in _TAKEN.items() if name.startswith(own)), 0.2)
+     for name in ARKIT_NAMES]
+)  # fmt: skip
+"""(52,) of each action over the warm-up: little, where it is no likeness to a shape."""
 SHAPE_SECONDS = 20.0
 EXPRESSION_SECONDS = 12.0
-UNDERSHOOT_SECONDS = 0.5
+UNDERSHOOT_SECONDS = 0.25
 QUIET = 0.08
 """Sum of squared actions at which a face counts as acting."""
 FRONTAL = 0.5
@@ -83,6 +88,11 @@ class NeutralFace:
         return max(1.0, CAUTION - (CAUTION - 1.0) * self._rested / WARM_UP)
 
     @property
+    def taken(self) -> F64:
+        """(52,) how much of each action went into the neutral face while it was learned."""
+        return self._taken
+
+    @property
     def trust(self) -> float:
         """In (0, 1]: what share of the actions to believe, 1 once the face is known."""
         known = min(1.0, max(self._rested / WARM_UP, self._frames / TRUST_FRAMES))
@@ -108,6 +118,7 @@ class NeutralFace:
             rest *= confidence
             shape, actions = self._first_shares(fit, rest)
             self._rested += rest
+        self._taken += actions
         shift = shape * residual + self._response.features(actions, seen.yaw)
         self.landmarks_m += 1e-3 * shift.reshape(LANDMARKS, 3)
         self._frames += 1
@@ -125,7 +136,6 @@ class NeutralFace:
         actions = np.clip(
             share * fit.signed, -TAKEN_AT_MOST - self._taken, TAKEN_AT_MOST - self._taken
         )
-        self._taken += actions
         return share, actions
 
     def _later_shares(self, fit: ExpressionFit, rest: float, seconds: float) -> tuple[float, F64]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from engine import quaternions
@@ -18,14 +19,17 @@ from engine.perception.face import FaceTracker
 from engine.rendering.background import room
 from engine.rendering.light import Light
 from engine.rendering.offscreen import OffscreenRenderer
-from engine.types import F32, F64, I32, AvatarState, Camera, Identity, Phenotypes
+from engine.types import F32, F64, I32, U8, AvatarState, Camera, Identity, Phenotypes
 from exporters.face_calibration.expressions import random_expression
 
-SIDE = 480
+SIDE = 320
+TEXTURE = 1024
 NECK = "neck02"
 HEAD = "head"
 MAX_YAW, MAX_PITCH, MAX_ROLL = np.radians((45.0, 25.0, 15.0))
 FACE_HEIGHT_M = 0.17
+SMALLEST, LARGEST = 0.3, 0.65
+"""Of a face, as a share of the picture's side: from across a desk to close before the camera."""
 FACE_CENTRE_M = np.array([0.0, 0.01, 0.09])
 """From the head joint, roughly."""
 
@@ -97,11 +101,12 @@ def observe_people(
     """
     rng = np.random.default_rng([seed, 0xFACE])
     fusion_map, identities, rows = build_topology(model), [], []
-    with OffscreenRenderer(SIDE, SIDE) as renderer:
+    with OffscreenRenderer(SIDE, SIDE, samples=1) as renderer:
         for person in range(people):
             identities.append(random_phenotypes(rng))
             avatar = fuse(model, fusion_map, Identity(phenotypes=identities[-1]))
-            renderer.set_texture(paint_texture(avatar, Look.varied(seed * 1000 + person)))
+            look = Look.varied(seed * 1000 + person)
+            renderer.set_texture(paint_texture(avatar, look, TEXTURE))
             for shot, points in _observe(avatar, renderer, tracker, shots, rng):
                 rows.append((person, shot, points))
     return Samples(
@@ -128,11 +133,23 @@ def _observe(
         renderer.set_light(Light.varied(seed))
         renderer.set_background(room(seed))
         shot, state = _random_shot(poser, rng)
-        picture = renderer.render(poser.pose(state), shot.camera)
+        picture = _photographed(renderer.render(poser.pose(state), shot.camera), rng)
         tracker.reset()
         # The second look's region comes from landmarks, as in a video.
         if tracker.track(picture, None) and (face := tracker.track(picture, None)):
             yield shot, face.points_px.copy()
+
+
+def _photographed(picture: U8, rng: np.random.Generator) -> U8:
+    """As a cheap camera delivers it: not sharp to the pixel, with noise, compressed."""
+    cv2.setRNGSeed(int(rng.integers(1 << 30)))
+    strength = np.full(3, rng.uniform(0.0, 4.0))
+    noise = cv2.randn(np.empty(picture.shape, np.int16), np.zeros(3), strength)
+    soft = cv2.GaussianBlur(picture, (5, 5), rng.uniform(0.3, 1.2))
+    noisy = cv2.add(soft, noise, dtype=cv2.CV_8U)
+    quality = int(rng.integers(60, 96))
+    _, packed = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
 
 
 def _random_shot(poser: Poser, rng: np.random.Generator) -> tuple[_Shot, AvatarState]:
@@ -144,7 +161,7 @@ def _random_shot(poser: Poser, rng: np.random.Generator) -> tuple[_Shot, AvatarS
     half_turn = quaternions.from_rotation_vector(turn / 2)
     for name in (NECK, HEAD):
         rotations[poser.avatar.joint_names.index(name)] = half_turn
-    distance = camera.focal_px * FACE_HEIGHT_M / (SIDE * rng.uniform(0.3, 0.6))
+    distance = camera.focal_px * FACE_HEIGHT_M / (SIDE * rng.uniform(SMALLEST, LARGEST))
     centre = np.array([*rng.uniform(-0.04, 0.04, 2), -distance])
     head = poser.avatar.joint_names.index(HEAD)
     poser.pose(_state(rotations, np.zeros(3), expression, camera))
