@@ -1,4 +1,4 @@
-"""The person's own face for the slow loop: landmarks of many frames, read out now and then."""
+"""The person's own face for the slow loop: landmarks of many frames and pictures of some."""
 
 from __future__ import annotations
 
@@ -37,13 +37,15 @@ class FaceFromVideo:
         readable = 1.0
         if views.picture is not None and views.picture.view.observation.face is not None:
             readable = legibility(views.picture.frame.image, views.picture.view.observation.face)
+        shown = views.picture
         for view in views.recent:
             face, head = view.observation.face, view.head
             weight = readable * stillness(self._before, view) * view.state.face_confidence
             self._before = view
             if face is not None and head is not None:
                 expression, camera = view.state.expression, view.state.camera
-                self._is_new |= self._fitter.observe(face, head, expression, camera, weight)
+                image = shown.frame.image if shown is not None and shown.view is view else None
+                self._is_new |= self._fitter.observe(face, head, expression, camera, weight, image)
 
     def tell(self, keeper: IdentityKeeper) -> Identity | None:
         """The face so far, on top of the phenotypes that are estimated."""

@@ -82,25 +82,21 @@ class Heads:
 
         Args:
             count: how many.
-            cache: a folder to keep the landmarks in; those that it has are not filmed again.
+            cache: a folder to keep the landmarks in; for those that it has no network runs.
             first: number of the first person.
         """
-        studio: Studio | None = None
-        try:
+        with self.studio() as studio:
             for number in range(first, first + count):
                 person = Person.random(self.ict, number)
+                film = list(studio.film(person))
                 path = None if cache is None else cache / f"sitting-{number}.npz"
                 if path is not None and path.exists():
-                    yield person, Sitting.load(path)
+                    yield person, Sitting.load(path, film)
                     continue
-                studio = studio or self.studio()
-                sitting = watch(studio.film(person), self._tracker)
+                sitting = watch(film, self._tracker)
                 if path is not None:
                     sitting.save(path)
                 yield person, sitting
-        finally:
-            if studio is not None:
-                studio.close()
 
     def truth(self, vertices_m: F32) -> Head:
         """A head of ICT's topology."""

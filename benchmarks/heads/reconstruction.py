@@ -1,4 +1,4 @@
-"""The engine's own way from landmarks to a head: face fit, identity from many views, rest mesh."""
+"""The engine's own way from a film to a head: face fit, identity from many views, rest mesh."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def face_of(sitting: Sitting, heads: Heads, phenotypes: Phenotypes) -> FaceShape
     head = heads.anny.joint_names.index("head")
     fitter = FaceFitter(rest.vertices_m, rest.joints_m[head])
     identity = IdentityFitter(heads.anny)
-    for landmarks in sitting.frames():
+    for landmarks, picture in zip(sitting.frames(), sitting.pictures, strict=True):
         if landmarks is None:
             fitter.lost(1.0 / FPS)
         elif fit := fitter.fit(landmarks, CAMERA, 1.0 / FPS):
-            identity.observe(landmarks, fit.head, fit.expression, CAMERA)
+            identity.observe(landmarks, fit.head, fit.expression, CAMERA, image=picture)
     return identity.estimate(phenotypes)

@@ -1,9 +1,9 @@
-"""What the landmark network sees of a filmed person: all that an estimator of heads may know."""
+"""A film and what the landmark network sees in it: all that an estimator of heads may know."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,14 @@ from engine.types import F32, U8, FaceLandmarks
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
-    """The landmarks of one film."""
+    """One film and its landmarks."""
 
     points_px: F32
     """(N, 478, 3) as ``FaceLandmarks.points_px``; NaN in frames where no face was found."""
     presence: F32
     """(N,), zero there."""
+    pictures: Sequence[U8]
+    """(H, W, 3) RGB each."""
 
     def frames(self) -> list[FaceLandmarks | None]:
         """One for each frame."""
@@ -32,19 +34,19 @@ class Sitting:
         ]
 
     def save(self, path: Path) -> None:
-        """Keep, so that other estimators can be tried without filming again."""
+        """Keep the landmarks, so that other estimators can be tried without the networks."""
         content = io.BytesIO()
         np.savez(content, points_px=self.points_px, presence=self.presence)
         write_atomically(path, content.getvalue())
 
     @staticmethod
-    def load(path: Path) -> Sitting:
-        """Read what :meth:`save` wrote."""
+    def load(path: Path, pictures: Sequence[U8]) -> Sitting:
+        """Read what :meth:`save` wrote of a film."""
         with np.load(path, allow_pickle=False) as arrays:
-            return Sitting(arrays["points_px"], arrays["presence"])
+            return Sitting(arrays["points_px"], arrays["presence"], pictures)
 
 
-def watch(pictures: Iterable[U8], tracker: FaceTracker) -> Sitting:
+def watch(pictures: Sequence[U8], tracker: FaceTracker) -> Sitting:
     """Run the landmark network over a film, as the engine does.
 
     Args:
@@ -60,4 +62,4 @@ def watch(pictures: Iterable[U8], tracker: FaceTracker) -> Sitting:
         else:
             points.append(face.points_px.copy())
         presence.append(0.0 if face is None else face.presence)
-    return Sitting(np.array(points, np.float32), np.array(presence, np.float32))
+    return Sitting(np.array(points, np.float32), np.array(presence, np.float32), pictures)

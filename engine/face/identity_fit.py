@@ -15,8 +15,9 @@ from engine.face.identity_evidence import Evidence, gather
 from engine.face.identity_readout import IdentityReadout, Posterior, default_readout
 from engine.face.identity_views import ViewBook, judge
 from engine.face.landmark_embedding import LandmarkEmbedding, default_embedding
+from engine.face.photo_consistency.refiner import PhotoRefiner
 from engine.face.response import LandmarkResponse
-from engine.types import F32, Camera, FaceLandmarks, FaceShape, Phenotypes
+from engine.types import F32, U8, Camera, FaceLandmarks, FaceShape, Phenotypes
 
 ONE_VIEW = 1.0
 """Variance of a single view's features, where 1 is what many views of a person share."""
@@ -65,10 +66,12 @@ class IdentityFitter:
         self._weights = self._embedding.pose_weights.astype(np.float64)
         self._head = model.joint_names.index("head")
         self._book = ViewBook()
+        self._photos = PhotoRefiner(model, self._embedding, self._response)
 
     def reset(self) -> None:
         """Another person: forget everything."""
         self._book.clear()
+        self._photos.reset()
 
     def observe(
         self,
@@ -77,8 +80,9 @@ class IdentityFitter:
         expression: F32,
         camera: Camera,
         weight: float = 1.0,
+        image: U8 | None = None,
     ) -> bool:
-        """Take in a frame; costs some microseconds.
+        """Take in a frame; costs some microseconds, with an image half a millisecond.
 
         Args:
             face: the landmarks.
@@ -86,6 +90,8 @@ class IdentityFitter:
             expression: (52,) as fitted.
             camera: that took them.
             weight: in [0, 1]: sharpness, and what else the caller knows.
+            image: (H, W, 3) RGB, where the caller has it: pictures from several sides show depth
+                that landmarks do not. What is kept of it is a copy.
 
         Returns:
             Whether the frame shows a face well enough to tell its shape.
@@ -94,18 +100,24 @@ class IdentityFitter:
         if judged is None:
             return False
         self._book.offer(*judged)
+        if image is not None:
+            self._photos.observe(image, judged[0], expression)
         return True
 
     def estimate(self, phenotypes: Phenotypes) -> FaceShape:
-        """The face on top of these phenotypes; of zeros and no confidence before any view."""
+        """The face on top of these phenotypes; of zeros and no confidence before any view.
+
+        Takes some hundred milliseconds where there are new pictures from several sides.
+        """
         views = self._book.views()
         if not views:
             return FaceShape(np.zeros(self._model.identity_count, np.float32))
         rest = self._model.shape(phenotypes)
         neutral = self._embedding.neutral_m(rest.vertices_m, rest.joints_m[self._head])
         evidence = gather(views, neutral.astype(np.float64), self._response, self._weights)
-        found = read(self._readout, evidence)
-        return FaceShape(found.coefficients.astype(np.float32), found.confidence)
+        found = self._photos.refine(read(self._readout, evidence), phenotypes)
+        confidence = self._readout.confidence(found)
+        return FaceShape(found.coefficients.astype(np.float32), confidence)
 
 
 def read(readout: IdentityReadout, evidence: Evidence) -> Posterior:

@@ -43,9 +43,8 @@ class Posterior:
 
     coefficients: F64
     """(K,) the mean."""
-    confidence: float
-    """In [0, 1]: the share of the face's variance, over its surface, that is decided, of what any
-    number of views could decide."""
+    information: F64
+    """(K, K) the inverse of the covariance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +76,17 @@ class IdentityReadout:
         seen = self.precision_response @ (features - self.mean)
         hessian = self.information / doubt
         hessian[np.diag_indices_from(hessian)] += 1.0
-        covariance = np.linalg.inv(hessian)
-        decided = 1.0 - float(self.visible @ np.diag(covariance))
-        confidence = float(np.clip(decided / self.decidable, 0.0, 1.0))
-        return Posterior(covariance @ seen / doubt, confidence)
+        mean = np.linalg.solve(hessian, seen) / doubt
+        return Posterior(np.asarray(mean, np.float64), hessian)
+
+    def confidence(self, posterior: Posterior) -> float:
+        """In [0, 1]: the share of the face's variance, over its surface, that is decided.
+
+        Of what any number of views' landmarks could decide.
+        """
+        variances = np.diag(np.linalg.inv(posterior.information))
+        decided = 1.0 - float(self.visible @ variances)
+        return float(np.clip(decided / self.decidable, 0.0, 1.0))
 
     def misfit(self, features: F64, coefficients: F64) -> float:
         """mm: root mean square of what the coefficients leave unexplained."""
