@@ -125,9 +125,10 @@ def test_the_film_shows_both_sides_and_a_neutral_start(number):
 def test_a_sitting_is_kept(tmp_path):
     points = np.random.default_rng(0).normal(size=(4, 478, 3)).astype(np.float32)
     points[2] = np.nan
-    sitting = Sitting(points, np.array([1, 0.9, 0, 1], np.float32))
+    film = [np.zeros((4, 4, 3), np.uint8)] * 4
+    sitting = Sitting(points, np.array([1, 0.9, 0, 1], np.float32), film)
     sitting.save(tmp_path / "one.npz")
-    again = Sitting.load(tmp_path / "one.npz")
+    again = Sitting.load(tmp_path / "one.npz", film)
     np.testing.assert_array_equal(again.points_px, points)
     frames = again.frames()
     assert frames[2] is None

@@ -107,7 +107,8 @@ class IdentityFitter:
     def estimate(self, phenotypes: Phenotypes) -> FaceShape:
         """The face on top of these phenotypes; of zeros and no confidence before any view.
 
-        Takes some hundred milliseconds where there are new pictures from several sides.
+        The confidence is what landmarks tell: pictures only make it truer. Takes some hundred
+        milliseconds where there are new pictures from several sides.
         """
         views = self._book.views()
         if not views:
@@ -115,9 +116,9 @@ class IdentityFitter:
         rest = self._model.shape(phenotypes)
         neutral = self._embedding.neutral_m(rest.vertices_m, rest.joints_m[self._head])
         evidence = gather(views, neutral.astype(np.float64), self._response, self._weights)
-        found = self._photos.refine(read(self._readout, evidence), phenotypes)
-        confidence = self._readout.confidence(found)
-        return FaceShape(found.coefficients.astype(np.float32), confidence)
+        known = read(self._readout, evidence)
+        face = self._photos.refine(known, phenotypes).coefficients.astype(np.float32)
+        return FaceShape(face, self._readout.confidence(known))
 
 
 def read(readout: IdentityReadout, evidence: Evidence) -> Posterior:

@@ -46,6 +46,8 @@ class View:
     """Of the head as the camera sees it, rad."""
     weight: float
     """In (0, 1]."""
+    pitch: float = 0.0
+    """Likewise."""
     known_expression: F64 | None = None
     """(52,) to be taken out of the landmarks where it is known for sure, as in calibration."""
 
@@ -74,7 +76,7 @@ def judge(
     acting = float(np.square(expression, dtype=np.float64).sum())
     quality = weight / (1.0 + acting / QUIET)
     lens = np.array([camera.focal_px, camera.cx, camera.cy])
-    view = View(points, lens, yaw, float(quality))
+    view = View(points, lens, yaw, float(quality), pitch)
     return view, _bin(yaw, MOST_YAW, YAW_BINS) * PITCH_BINS + _bin(pitch, MOST_PITCH, PITCH_BINS)
 
 

@@ -130,7 +130,7 @@ def _views(
             weight = 1.0 / (1.0 + float(np.square(expression).sum()) / QUIET)
             lens = np.array([camera.focal_px, camera.cx, camera.cy])
             points = face.points_px.astype(np.float64)
-            yield View(points, lens, float(turn[1]), weight, expression)
+            yield View(points, lens, float(turn[1]), weight, float(turn[0]), expression)
 
 
 def placed(poser: Poser, turn: F64, centre: F64, expression: F64, camera: Camera) -> AvatarState:

@@ -1,4 +1,4 @@
-"""The pictures of a face that are kept: one from each side, small, and free of light's slow change.
+"""The pictures of a face that are kept: one from each direction, small, rid of slow shading.
 
 What a head's turn changes most in a picture of skin is its shading, which is smooth: against a
 blurred picture, in units of the local contrast, pores and spots stay what they are.
@@ -15,7 +15,7 @@ from engine.face.identity_views import AGEING, View
 from engine.types import F32, F64, U8
 
 MOST_YAW = np.radians(44.0)
-BIN = np.radians(8.0)
+YAW_BIN, PITCH_BIN = np.radians((10.0, 12.0))
 FACE_PX = 170.0
 """Larger faces are scaled down to this size: a texel is no finer."""
 MARGIN = 0.4
@@ -74,15 +74,15 @@ class FacePicture:
 
 @dataclass(slots=True)
 class PictureBook:
-    """The best picture from each side. Not thread-safe."""
+    """The best picture from each direction. Not thread-safe."""
 
-    _bins: dict[int, FacePicture] = field(default_factory=dict)
+    _bins: dict[tuple[int, int], FacePicture] = field(default_factory=dict)
 
     def offer(self, image: U8, view: View, expression: F32) -> bool:
         """Keep a picture if it shows the face better than what there is from this side."""
         if abs(view.yaw) > MOST_YAW:
             return False
-        number = round(view.yaw / BIN)
+        number = round(view.yaw / YAW_BIN), round(view.pitch / PITCH_BIN)
         kept = self._bins.get(number)
         if kept is not None and kept.view.weight > view.weight:
             aged = replace(kept.view, weight=AGEING * kept.view.weight)

@@ -27,9 +27,9 @@ FEWEST = 4
 """Pictures below which nothing is refined."""
 LEAST_TURN = np.radians(20.0)
 """Between the outermost pictures: from one side no depth is seen."""
-BLURS_PX = (2.0, 1.0, 1.0, 0.7)
+BLURS_PX = (2.0, 1.0, 0.7, 0.7, 0.7)
 """Each round's, from coarse to fine."""
-INDEPENDENT = 0.06
+INDEPENDENT = 0.1
 """Share of the texels that count: neighbours see the same pixels and the same light."""
 STEEPEST = 0.5
 """Cosine between normal and view ray below which skin is not looked at."""
@@ -102,7 +102,7 @@ class PhotoRefiner:
             phenotypes: that the face is on top of.
         """
         pictures = self._book.pictures()
-        if len(pictures) < FEWEST or pictures[-1].view.yaw - pictures[0].view.yaw < LEAST_TURN:
+        if len(pictures) < FEWEST or np.ptp([p.view.yaw for p in pictures]) < LEAST_TURN:
             return known
         if self._last is None or self._last[0] != phenotypes:
             self._last = phenotypes, self._align(pictures, known, phenotypes)
