@@ -47,10 +47,13 @@ class Seen:
     doubt_m: F32
     """(N,) by how much expressions may have displaced a point."""
 
-    def blurred(self, deviation_px: float) -> Seen:
-        """The same, coarser."""
+    def coarser(self, deviation_px: float, stride: int) -> Seen:
+        """A blurred picture of every ``stride``-th point."""
         picture = cv2.GaussianBlur(self.picture, (0, 0), deviation_px)
-        return Seen(np.asarray(picture, np.float32), self.lens, self.weights, self.doubt_m)
+        part = slice(None, None, stride)
+        return Seen(
+            np.asarray(picture, np.float32), self.lens, self.weights[part], self.doubt_m[part]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ LEAST_TURN = np.radians(20.0)
 """Between the outermost pictures: from one side no depth is seen."""
 BLURS_PX = (2.0, 1.0, 0.7, 0.7, 0.7)
 """Each round's, from coarse to fine."""
+STRIDES = (3, 3, 2, 2, 1)
+"""Every which texel a round looks at: only the last step needs all of them."""
 INDEPENDENT = 0.1
 """Share of the texels that count: neighbours see the same pixels and the same light."""
 STEEPEST = 0.5
@@ -189,11 +191,12 @@ def align(
     """
     count = len(known.coefficients)
     coefficients, now, hessian = known.coefficients, list(poses), known.information
-    for blur in BLURS_PX:
-        moved = texels.basis_m @ (coefficients - known.coefficients).astype(np.float32)
-        points = start_m.astype(np.float64) + moved.T
-        found = normal_equations([s.blurred(blur) for s in seen], points, texels.basis_m, now)
-        share = INDEPENDENT / (1.0 + blur**2)
+    for blur, stride in zip(BLURS_PX, STRIDES, strict=True):
+        basis = np.ascontiguousarray(texels.basis_m[:, ::stride])
+        moved = basis @ (coefficients - known.coefficients).astype(np.float32)
+        points = start_m[::stride].astype(np.float64) + moved.T
+        found = normal_equations([s.coarser(blur, stride) for s in seen], points, basis, now)
+        share = stride * INDEPENDENT / (1.0 + blur**2)
         hessian, gradient = share * found.hessian, share * found.gradient
         hessian[:count, :count] += known.information
         gradient[:count] += known.information @ (coefficients - known.coefficients)
