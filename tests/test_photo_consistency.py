@@ -260,7 +260,7 @@ def test_the_best_picture_of_a_direction_is_kept_until_it_is_old(film):
     assert book.offer(picture, view, STILL)
     assert not book.offer(picture, replace(view, weight=0.9), STILL)
     assert len(book.pictures()) == 1
-    assert any(book.offer(picture, replace(view, weight=0.9), STILL) for _ in range(10))
+    assert any(book.offer(picture, replace(view, weight=0.9), STILL) for _ in range(100))
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -11,11 +11,16 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from engine.face.identity_views import AGEING, View
+from engine.face.identity_views import View
 from engine.types import F32, F64, U8
 
 MOST_YAW = np.radians(44.0)
 YAW_BIN, PITCH_BIN = np.radians((10.0, 12.0))
+BETTER = 1.1
+"""How many times the weight of a kept picture one has to have to take its place: each change has
+the whole face aligned again, and what comes late may be a hand."""
+AGEING = 0.995
+"""What a kept picture's weight is multiplied by whenever another one asks for its place."""
 FACE_PX = 170.0
 """Larger faces are scaled down to this size: a texel is no finer."""
 MARGIN = 0.4
@@ -79,12 +84,16 @@ class PictureBook:
     _bins: dict[tuple[int, int], FacePicture] = field(default_factory=dict)
 
     def offer(self, image: U8, view: View, expression: F32) -> bool:
-        """Keep a picture if it shows the face better than what there is from this side."""
+        """Keep a picture if it shows the face better than what there is from this direction.
+
+        Returns:
+            Whether it is kept.
+        """
         if abs(view.yaw) > MOST_YAW:
             return False
         number = round(view.yaw / YAW_BIN), round(view.pitch / PITCH_BIN)
         kept = self._bins.get(number)
-        if kept is not None and kept.view.weight > view.weight:
+        if kept is not None and view.weight < BETTER * kept.view.weight:
             aged = replace(kept.view, weight=AGEING * kept.view.weight)
             self._bins[number] = replace(kept, view=aged)
             return False
