@@ -73,6 +73,15 @@ def test_a_lost_face_does_not_hold_the_head(
     assert head_error_deg(puppet, state) < 4.0
 
 
+def test_the_next_source_begins_without_a_head(
+    puppet: Puppet, standing: np.ndarray, reconstructor: Reconstructor
+) -> None:
+    reconstructor.reconstruct(see(puppet, standing, 0))
+    assert reconstructor.head is not None
+    reconstructor.reset()
+    assert reconstructor.head is None
+
+
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize(
     ("part", "array", "row"),
