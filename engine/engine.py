@@ -40,7 +40,7 @@ class EngineOptions:
     phenotypes: Phenotypes = field(default_factory=Phenotypes)
     """The shape to start from, and to keep where nothing better is known."""
     displacement: bool = True
-    """Whether the relief of the face is read from shading,"""
+    """Whether the relief of the face is read from shading, where the face is Anny's own,"""
     wrinkles: bool = True
     """and whether wrinkle lines are detected, for eq. (3)."""
     fusion: str = COPY_PASTE
@@ -110,7 +110,7 @@ def _estimators(
     found.append(FaceFromVideo(base.model))
     skin = SkinFromVideo(base.average, lambda: reconstructor.fitted_avatar)
     found.append(skin)
-    if options.displacement or options.wrinkles:
+    if base.graft is None and (options.displacement or options.wrinkles):
         relief = ReliefFromVideo(
             skin,
             lambda: reconstructor.fitted_avatar,
