@@ -129,8 +129,11 @@ class IdentityKeeper:
     def sight(self, quality: float) -> None:
         """How well the person is seen now, in [0, 1]: the confidence shown follows it.
 
-        Glasses, a mask, a profile or darkness leave the identity what it was, less surely.
+        Glasses, a mask, a profile or darkness leave the identity what it was, less surely. Called
+        once a turn, with or without any estimate: traits that wait too long are locked.
         """
+        for trait in self._traits.values():
+            trait.turn()
         self._sight += SIGHT_SHARE * (float(np.clip(quality, 0.0, 1.0)) - self._sight)
 
     def semantics(self, reading: Semantics) -> Identity | None:

@@ -20,7 +20,7 @@ from engine.identity_keeper import (
     face_distance,
     years_of,
 )
-from engine.settling import PATIENCE, REFINEMENTS, Settling
+from engine.settling import LONGEST_TURNS, PATIENCE, REFINEMENTS, Settling
 from engine.types import FaceShape, Identity, Phenotypes, Semantics
 
 BASE = Identity(version=3, phenotypes=Phenotypes(age=0.6, muscle=0.4))
@@ -94,6 +94,17 @@ def test_whatever_comes_an_estimate_is_taken_few_times_and_ever_surer(levels: li
     taken = [level for level in levels if settling.takes(level)]
     assert len(taken) <= 1 + REFINEMENTS
     assert taken == sorted(taken)
+
+
+def test_a_skin_that_waits_for_a_better_view_is_locked_in_the_end(keeper: IdentityKeeper) -> None:
+    """Skin and relief are told a few times in all, not once a second."""
+    keeper.appearance(np.full((4, 4, 3), 90, np.uint8), 0.55)
+    for _ in range(LONGEST_TURNS - 1):
+        keeper.sight(1.0)
+    assert not keeper.status.locked
+    keeper.sight(1.0)
+    assert keeper.status.locked
+    assert keeper.appearance(np.full((4, 4, 3), 150, np.uint8), 0.95) is None
 
 
 def test_glasses_or_darkness_lower_the_confidence_and_leave_the_person(
