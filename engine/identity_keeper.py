@@ -8,12 +8,24 @@ gender leaves the person's own face coefficients as they are.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from engine.identity_difference import (
+    OTHER_COEFFICIENT,
+    OTHER_GENDER,
+    OTHER_YEARS,
+    VISIBLE_ALBEDO,
+    VISIBLE_COEFFICIENT,
+    VISIBLE_GENDER,
+    VISIBLE_RELIEF_M,
+    VISIBLE_YEARS,
+    face_distance,
+    rms,
+    same,
+)
 from engine.identity_edit import IdentityEdit, IdentityStatus
 from engine.settling import Settling
 from engine.types import F32, U8, FaceShape, Identity, Phenotypes, Semantics
@@ -32,21 +44,6 @@ _FIELDS = {
 FRONTAL = 0.4
 """Confidence of a face that was seen from the front alone, on a few frames: it already comes a
 third of the way from the average to the person's own, and who turns the head later is refined."""
-VISIBLE_YEARS = 2.0
-VISIBLE_GENDER = 0.05
-VISIBLE_COEFFICIENT = 0.1
-"""Root mean square, standard deviations of the identity basis."""
-VISIBLE_RELIEF_M = 5e-5
-VISIBLE_ALBEDO = 1.0
-"""Root mean square, of 255. Below these limits a new avatar would look like the old one."""
-
-OTHER_YEARS = 15.0
-OTHER_GENDER = 0.5
-OTHER_COEFFICIENT = 0.22
-"""An estimate further from the last person's than these is another person's. On clips of five real
-people, faces at equal confidence (:func:`face_distance`) differ by at most 0.15 between parts of
-one clip and by 0.22 to 0.40 between people; drawn from the readout's own statistics, by at most
-0.22 and, from a confidence of 0.6 on, by 0.35 and more."""
 SIGHT_SHARE = 0.5
 """Of the newest look in how well the person is seen."""
 
@@ -161,7 +158,7 @@ class IdentityKeeper:
             return None
         known = self._person.face
         is_other = known is not None and face_distance(shape, known) > OTHER_COEFFICIENT
-        step = _rms(shape.coefficients, None if known is None else known.coefficients)
+        step = rms(shape.coefficients, None if known is None else known.coefficients)
         is_visible = step >= VISIBLE_COEFFICIENT
         return self._take("face", {"face": shape}, shape.confidence, is_visible, is_other=is_other)
 
@@ -169,7 +166,7 @@ class IdentityKeeper:
         """Wrinkles as known by now: (V,) metres along the rest normals, confidence in [0, 1]."""
         if self.pinned or not self._traits["relief"].takes(confidence):
             return None
-        is_visible = _rms(detail_m, self._person.detail_m) >= VISIBLE_RELIEF_M
+        is_visible = rms(detail_m, self._person.detail_m) >= VISIBLE_RELIEF_M
         return self._take("relief", {"detail_m": detail_m}, confidence, is_visible)
 
     def appearance(self, texture: U8, confidence: float) -> Identity | None:
@@ -180,7 +177,7 @@ class IdentityKeeper:
         if not self._traits["appearance"].takes(confidence):
             return None
         known = self._person.texture
-        step = _rms(texture[::4, ::4], None if known is None else known[::4, ::4])
+        step = rms(texture[::4, ::4], None if known is None else known[::4, ::4])
         is_visible = step >= VISIBLE_ALBEDO
         return self._take("appearance", {"texture": texture}, confidence, is_visible)
 
@@ -262,7 +259,7 @@ class IdentityKeeper:
     def _publish(self) -> Identity | None:
         """The next version, unless it would be the last one again."""
         version = self._identity.version
-        if _same(self._composed(version), self._identity):
+        if same(self._composed(version), self._identity):
             return None
         self._identity = self._composed(version + 1)
         return self._identity
@@ -283,34 +280,3 @@ class IdentityKeeper:
             phenotypes=replace(person.phenotypes, **chosen),
             face=face,
         )
-
-
-def face_distance(a: FaceShape, b: FaceShape) -> float:
-    """How far two faces are apart at equal confidence, root mean square standard deviations.
-
-    A posterior's mean is drawn to the average by what is not known yet: the same face read less
-    surely lies nearer to it, by the ratio of confidences. Infinite for different bases.
-    """
-    least = min(a.confidence, b.confidence)
-    one, other = (
-        np.float32(least / max(face.confidence, 1e-6)) * face.coefficients for face in (a, b)
-    )
-    return _rms(one, other)
-
-
-def _rms(new: F32 | U8, known: F32 | U8 | None) -> float:
-    """Root mean square of the difference; infinite where nothing comparable is known."""
-    if known is None or known.shape != new.shape:
-        return math.inf
-    return float(np.sqrt(np.mean(np.square(new.astype(np.float32) - known))))
-
-
-def _same(a: Identity, b: Identity) -> bool:
-    """Whether two identities make the same avatar. Arrays are never changed in place."""
-    if a.phenotypes != b.phenotypes:
-        return False
-    if a.detail_m is not b.detail_m or a.texture is not b.texture:
-        return False
-    if a.face is None or b.face is None:
-        return a.face is b.face
-    return np.array_equal(a.face.coefficients, b.face.coefficients)

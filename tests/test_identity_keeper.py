@@ -12,14 +12,9 @@ from hypothesis import strategies as st
 
 from engine.errors import AvatarError
 from engine.face.identity_readout import default_readout
+from engine.identity_difference import OTHER_COEFFICIENT, face_distance
 from engine.identity_edit import RANGES, IdentityEdit
-from engine.identity_keeper import (
-    OTHER_COEFFICIENT,
-    IdentityKeeper,
-    age_for,
-    face_distance,
-    years_of,
-)
+from engine.identity_keeper import IdentityKeeper, age_for, years_of
 from engine.settling import LONGEST_TURNS, PATIENCE, REFINEMENTS, Settling
 from engine.types import FaceShape, Identity, Phenotypes, Semantics
 
