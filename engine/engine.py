@@ -16,6 +16,7 @@ from engine.identity_edit import IdentityEdit
 from engine.identity_keeper import IdentityKeeper
 from engine.inference.store import ModelStore
 from engine.kernels import start_numba
+from engine.memory import return_large_blocks
 from engine.perception.networks import Networks
 from engine.perception.observer import Observer
 from engine.perception.semantics import SemanticsEstimator
@@ -75,6 +76,7 @@ class Engine:
             ModelFileError: a model is missing or damaged: run ``sars setup``.
             AvatarError: the backend is unknown or not installed.
         """
+        return_large_blocks()
         keeper = IdentityKeeper(Identity(phenotypes=options.phenotypes), options.edit)
         networks = Networks(options.store, options.backend)
         # Networks and body load side by side: both spend their time outside Python.

@@ -33,7 +33,8 @@ class FakeObserver:
 
 
 class FakeReconstructor:
-    avatar = head = None
+    avatar = None
+    head = None
     strangers = 0
     stranger_at: int | None = None
 
