@@ -196,7 +196,7 @@ class SlowLoop:
             if self._is_over():
                 break
             news = self._ask(estimator, views) or news
-        # Somebody else may have come meanwhile: the keeper takes its versions for shown all the same.
+        # Even if somebody else comes meanwhile: the keeper takes its versions for shown.
         self._tell(None if self._stopping or self._new_source else news)
 
     def _ask(self, estimator: SlowEstimator, views: Views) -> Identity | None:
