@@ -22,6 +22,7 @@ from engine.avatar.morphable_model import MorphableModel, Part
 from engine.avatar.topology import FusedAvatar, Topology
 from engine.errors import ModelFileError
 from engine.face.head_pose import Similarity
+from engine.face.landmark_embedding import default_embedding
 from engine.fusion.closest_point import SurfaceTree
 from engine.fusion.estimates import FaceEstimate
 from engine.fusion.face_region import face_triangles
@@ -29,6 +30,7 @@ from engine.fusion.graft_morphs import FaceMorphs, bridged, straighten
 from engine.fusion.graft_surface import grafted_skin, grafted_topology, texture_coordinates
 from engine.fusion.loops import closed_loops
 from engine.fusion.matched_face import MatchedFace, SurfaceMatch
+from engine.fusion.nonrigid import LandmarkPairs, carry
 from engine.fusion.outline import cut_over
 from engine.fusion.registration import apply, inverse, register
 from engine.fusion.stitching import boundary_edges
@@ -136,9 +138,10 @@ def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
     gaps = _gaps(rims, closed_loops(boundary_edges(new_body[body_faces])), solid, head.name)
     straighten(solid, rims[0])
     joined = bridges(faces, gaps, solid)
-    uv = texture_coordinates(body, skin, head, placed, head_faces)
+    followed = _followed(body, skin, head, placed)
+    uv = texture_coordinates(body, followed, skin, head, placed, head_faces)
     topology = grafted_topology(body, body_faces, faces, joined, uv, solid)
-    matched = _matched(body, skin, head, placed)
+    matched = _matched(body, followed, skin, head, placed)
     joints, weights = grafted_skin(body, kept_body, placed[kept_head], joined)
     morphs = FaceMorphs.of(body, head, (kept_body, kept_head), rims[0], joined, laid)
     return Graft(
@@ -205,14 +208,33 @@ def _renumbered(kept: NDArray[np.integer], count: int, first: int) -> I32:
     return numbers
 
 
-def _matched(body: BodyModel, skin: Mask, head: MorphableModel, placed: F64) -> MatchedFace:
-    """For the face's vertices of the body, the place of the foreign face that faces them."""
-    vertices = np.unique(body.faces[skin])
+def _followed(body: BodyModel, skin: Mask, head: MorphableModel, placed: F64) -> F64:
+    """(V, 3) the template with its face warped onto the foreign one: lips on lips, brows on brows.
+
+    Without landmarks nearest places must do.
+    """
+    followed = body.template_m.astype(np.float64)
+    if head.landmarks is None:
+        return followed
+    known = head.landmarks.placed
+    pairs = LandmarkPairs(
+        default_embedding().landmarks_m(body.template_m)[known].astype(np.float64),
+        head.landmarks.on(placed.astype(np.float32))[known].astype(np.float64),
+    )
+    face = np.unique(body.faces[skin])
+    followed[face] = carry(followed[face], pairs)
+    return followed
+
+
+def _matched(
+    body: BodyModel, followed: F64, skin: Mask, head: MorphableModel, placed: F64
+) -> MatchedFace:
+    """For the face's vertices of the body, the place of the foreign face that they mean."""
+    vertices = np.unique(body.faces[skin]).astype(np.int32)
     foreign = head.faces_of(Part.FACE, Part.HEAD)
-    tree = SurfaceTree(placed, foreign)
-    found = tree.closest(body.template_m[vertices])
+    found = SurfaceTree(placed, foreign).closest(followed[vertices])
     partners = SurfaceMatch(foreign[found.triangles], found.barycentric)
-    return MatchedFace.of(head, vertices.astype(np.int32), partners)
+    return MatchedFace.of(head, vertices, partners)
 
 
 def _eyeball(body: BodyModel, side: str) -> NDArray[np.integer]:
