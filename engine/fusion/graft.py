@@ -40,6 +40,8 @@ from engine.types import F32, F64, I32
 KEPT = 0.8
 """Share of the closest pairs that register the faces: a foreign one reaches beyond ours."""
 EYES = (("L", Part.EYE_LEFT), ("R", Part.EYE_RIGHT))
+EYES_APART_M = (0.03, 0.15)
+"""From the middle of one eyeball to the other's."""
 Mask = NDArray[np.bool_]
 
 
@@ -119,9 +121,10 @@ def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
     """Cut and stitch the head's mean face onto the body's template.
 
     Raises:
-        ModelFileError: the head shows nothing where the body's face is, or its openings there are
-            not the body's.
+        ModelFileError: the head has no eyeballs or is none in metres, shows nothing where the
+            body's face is, or its openings there are not the body's.
     """
+    _check_eyes(head)
     skin = face_triangles(body)
     laid = _laid(body, skin, head)
     placed = apply(laid, head.mean_m)
@@ -148,6 +151,21 @@ def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
         body, head, topology, kept_body.astype(np.int32), kept_head.astype(np.int32), rims[0],
         joined, matched, joints, weights, laid, morphs,
     )  # fmt: skip
+
+
+def _check_eyes(head: MorphableModel) -> None:
+    eyes = [head.mean_m[np.unique(head.faces_of(part))] for _, part in EYES]
+    if not all(map(len, eyes)):
+        raise ModelFileError(
+            f"{head.name} has no eyeballs: a head that can be joined to the body has its eyes "
+            "apart from its skin, as ICT-FaceKit and FLAME do"
+        )
+    apart = float(np.linalg.norm(eyes[0].mean(axis=0) - eyes[1].mean(axis=0)))
+    if not EYES_APART_M[0] < apart < EYES_APART_M[1]:
+        raise ModelFileError(
+            f"the eyes of {head.name} are {apart:.3g} m apart, expected {EYES_APART_M[0]} to "
+            f"{EYES_APART_M[1]} m; convert it again"
+        )
 
 
 def _behind(body: BodyModel, head: MorphableModel) -> Mask:
