@@ -111,11 +111,13 @@ class AppearanceGatherer:
         return float(np.minimum(self._albedo.evidence[self._inside] / ENOUGH, 1.0).mean())
 
     def visible(self) -> F32:
-        """(size, size) in [0, 1] over the atlas' window: how well the last view shows each texel.
+        """(size, size) in {0, 1} over the atlas' window: which texels the last view shows.
 
-        Zero where it is turned away, hidden by the face itself or a hand, dark or glaring.
+        Zero where it is turned away, hidden by the face itself, by a hand or by hair, dark or
+        glaring. How well the others are seen is left to who asks: skin wants to be faced, relief
+        is read best off slanting light.
         """
-        return self.atlas.picture(self._sample.weights)
+        return self.atlas.picture((self._sample.weights > 0.0).astype(np.float32))
 
     def observe(self, view: FaceView) -> float:
         """Take a frame in.
