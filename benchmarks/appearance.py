@@ -162,7 +162,8 @@ class Film(Closing):
             renderer.set_background(room(light))
             for index in self._takes:
                 picture = renderer.render(performer.truth(index).mesh, performer.camera)
-                self._pictures.append(cv2.GaussianBlur(picture, (3, 3), 0.6))
+                cv2.GaussianBlur(picture, (3, 3), 0.6, dst=picture)  # a webcam's lens
+                self._pictures.append(picture)
 
     def __iter__(self) -> Iterator[Frame]:
         """Every picture."""
@@ -263,7 +264,7 @@ def neck_of(texture: U8, default: FusedAvatar) -> Neck:
 def _at_vertices(texture: U8, uvs: F32) -> F64:
     """(R, 3) of the texel under each drawn vertex."""
     pixels = np.clip(np.rint(uvs * len(texture) - 0.5).astype(int), 0, len(texture) - 1)
-    return texture[pixels[:, 1], pixels[:, 0]].astype(np.float64)
+    return np.asarray(texture[pixels[:, 1], pixels[:, 0]], np.float64)
 
 
 def _island_pairs(vertices: I32, on_head: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> I32:

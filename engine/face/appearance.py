@@ -19,7 +19,7 @@ from engine.face.face_atlas import FaceAtlas
 from engine.face.face_zones import Zone, face_zones
 from engine.face.landmark_embedding import LANDMARKS, LandmarkEmbedding, default_embedding
 from engine.face.landmark_warp import LandmarkWarp, landmark_shifts
-from engine.face.lighting import LUMINANCE, Lighting, fit_lighting, skin_colour
+from engine.face.lighting import Lighting, fit_lighting, skin_colour
 from engine.face.occlusion import cover_with_hand, depth_around_face
 from engine.face.recolour import Complexion, recolour
 from engine.face.skin_tone import is_skin, lit_colour
@@ -144,13 +144,12 @@ class AppearanceGatherer:
         self._sharpest = max(0.98 * self._sharpest, sharp, 1e-6)
         weight = float(np.clip(view.weight, 0.0, 1.0)) * view.calm * (sharp / self._sharpest) ** 2
         weight *= facing(view.mesh, self._face_vertices)
-        if weight > 0.0:
-            lighting, tone = light
-            self._complexion.add(view, tone, weight)
-            accumulate(
-                self._albedo, self._sample, lighting, self._zones, weight, view.shut, view.agape
-            )
-            self._views += weight
+        if not weight > 0.0:
+            return 0.0
+        lighting, tone = light
+        self._complexion.add(view, tone, weight)
+        accumulate(self._albedo, self._sample, lighting, self._zones, weight, view.shut, view.agape)
+        self._views += weight
         return weight
 
     def appearance(self) -> Appearance | None:
@@ -172,17 +171,6 @@ class AppearanceGatherer:
         relative = sharpened(with_sober_shadows(relative), self.atlas)
         lay_in(texture, self.atlas.picture(encode(relative * skin)), cover, self.atlas)
         yield Appearance(texture, self.seen_share, self.confidence)
-
-    def detail(self) -> tuple[F32, F32]:
-        """What shading says about relief, for the displacement map.
-
-        Returns:
-            (N,) log luminance of the flattened relative albedo at the atlas' texels, 0 on plain
-            skin, and (N,) the evidence for it (1 is one frame seen face on).
-        """
-        relative = flattened(self._albedo, self.atlas, self._zones)
-        brightness = np.maximum(relative @ LUMINANCE, 1e-2)
-        return np.log(brightness).astype(np.float32), self._albedo.evidence.copy()
 
     def _shifts(self, view: FaceView) -> F32 | None:
         """(478, 2) px; None for landmarks that are not those of this mesh, or of a tiny face."""
