@@ -281,8 +281,8 @@ def test_what_waits_is_bounded_and_the_newest() -> None:
     queue = ViewQueue()
     for index in range(3 * RECENT):
         frame = replace(FRAME, index=index)
-        queue.put(frame, replace(SEEN, index=index), STATE)
-    queue.put(FRAME, replace(UNSEEN, index=3 * RECENT), STATE)
+        queue.put(frame, View(replace(SEEN, index=index), STATE))
+    queue.put(FRAME, View(replace(UNSEEN, index=3 * RECENT), STATE))
     views = queue.drain()
     assert [view.observation.index for view in views.recent] == [
         *range(2 * RECENT + 1, 3 * RECENT + 1)

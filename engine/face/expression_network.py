@@ -72,13 +72,23 @@ def matched(information: F64, gradient: F64) -> F64:
     return np.asarray(gradient / np.maximum(information, LEAST_INFORMATION))
 
 
+# Not np.dot: Numba's needs SciPy's linear algebra, 60 MB and 0.2 s at the start.
+@njit(cache=True, nogil=True, fastmath=True)
+def _layer(weights: F32, x: F32, bias: F32) -> F32:
+    """(M,) ``max(W x + b, 0)``."""
+    out = np.empty_like(bias)
+    for m in range(weights.shape[0]):
+        total = bias[m]
+        for n in range(weights.shape[1]):
+            total += weights[m, n] * x[n]
+        out[m] = max(total, np.float32(0.0))
+    return out
+
+
 @njit(cache=True, nogil=True)
 def _forward(x: F32, w0: F32, w1: F32, w2: F32, b0: F32, b1: F32, b2: F32) -> F32:
-    hidden = np.maximum(np.dot(w0, x) + b0, np.float32(0.0))
-    hidden = np.maximum(np.dot(w1, hidden) + b1, np.float32(0.0))
-    out = np.dot(w2, hidden) + b2
-    clamped: F32 = np.minimum(np.maximum(out, np.float32(0.0)), np.float32(1.0))
-    return clamped
+    out = _layer(w2, _layer(w1, _layer(w0, x, b0), b1), b2)
+    return np.minimum(out, np.float32(1.0))
 
 
 def load_network(path: Path = FILE) -> ExpressionNetwork:
