@@ -86,7 +86,7 @@ class Engine:
             reconstructor = Reconstructor(base, keeper.identity)
             observer = Observer(networks)
         slow_loop = SlowLoop(
-            keeper, _estimators(options, networks, base, reconstructor), reconstructor.become
+            keeper, estimators_of(options, networks, reconstructor), reconstructor.become
         )
         slow_loop.start()
         pipeline = Pipeline(observer, reconstructor, slow_loop)
@@ -100,13 +100,13 @@ class Engine:
             gc.unfreeze()
 
 
-def _estimators(
-    options: EngineOptions, networks: Networks, base: BaseAvatar, reconstructor: Reconstructor
+def estimators_of(
+    options: EngineOptions, networks: Networks, reconstructor: Reconstructor
 ) -> list[SlowEstimator]:
     """What the slow loop finds out, in the order in which one builds upon the other."""
     if not options.identity:
         return []
-    found: list[SlowEstimator] = []
+    base, found = reconstructor.base, list[SlowEstimator]()
     if options.semantics:
         found.append(AgeAndGender(SemanticsEstimator(networks)))
     found.append(FaceFromVideo(base.model))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from rigs import angle_between
 from engine import quaternions
 from engine.body.kinematics import forward_kinematics
 from engine.body.smplify import BodyFitter
-from engine.engine import EngineOptions, _estimators
+from engine.engine import EngineOptions, estimators_of
 from engine.fusion.base_avatar import BaseAvatar
 from engine.inference.store import ModelStore
 from engine.reconstructor import Reconstructor
@@ -80,7 +81,9 @@ def test_relief_is_read_where_it_can_be_shown(
 ) -> None:
     """Each reading is a version: on a foreign face, an avatar sent for nothing."""
     shown = replace(base, graft=graft)  # type: ignore[arg-type]
-    estimators = _estimators(EngineOptions(semantics=False), None, shown, None)  # type: ignore[arg-type]
+    reconstructor = SimpleNamespace(base=shown)
+    options = EngineOptions(semantics=False)
+    estimators = estimators_of(options, None, reconstructor)  # type: ignore[arg-type]
     assert ("relief" in [estimator.name for estimator in estimators]) == reads_relief
 
 

@@ -12,7 +12,6 @@ of the file: Apache-2.0.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
+from engine.avatar.array_file import open_arrays
 from engine.errors import ModelFileError
 from engine.types import ARKIT_NAMES, F32, F64
 
@@ -31,6 +31,7 @@ LEAST_INFORMATION = 1.0
 """An action that landmarks do not move with has none, and is not divided by it."""
 FURTHEST = 6.0
 """Standard deviations at which an input is cut off: what nobody trained on means nothing."""
+CURE = "install the package again, or run `python -m exporters.train_expression_network`"
 _MAX_BYTES = 4 << 20
 
 
@@ -96,20 +97,16 @@ def load_network(path: Path = FILE) -> ExpressionNetwork:
     Raises:
         ModelFileError: the file is missing, damaged, or of another version or shape.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
-                raise ModelFileError(f"{path} unpacks to more than {_MAX_BYTES} bytes")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileError(f"the expression network {path} cannot be read: {error}") from error
-    version = arrays.pop("format_version", None)
-    if version is None or version.shape != () or int(version) != FORMAT_VERSION:
-        raise ModelFileError(f"{path} is not an expression network of version {FORMAT_VERSION}")
+    with open_arrays(path, _MAX_BYTES, CURE) as file:
+        arrays = {name: file.read(name) for name in file.names}
+    version = arrays.get("format_version")
+    if version is None or not np.array_equal(version, FORMAT_VERSION):
+        raise ModelFileError(
+            f"{path} is not an expression network of version {FORMAT_VERSION}; {CURE}"
+        )
     names = ("mean", "scale", "w0", "w1", "w2", "b0", "b1", "b2")
     if not all(name in arrays and arrays[name].dtype.kind == "f" for name in names):
-        raise ModelFileError(f"{path} should hold the float arrays {', '.join(names)}")
+        raise ModelFileError(f"{path} should hold the float arrays {', '.join(names)}; {CURE}")
     mean, scale, w0, w1, w2, b0, b1, b2 = (
         np.ascontiguousarray(arrays[name], np.float32) for name in names
     )
@@ -122,7 +119,7 @@ def load_network(path: Path = FILE) -> ExpressionNetwork:
         if array.shape != shape or not np.isfinite(array).all():
             raise ModelFileError(
                 f"{path}: expected finite layers that fit each other from {INPUTS} inputs to "
-                f"{ACTIONS} actions, found an array of shape {array.shape}"
+                f"{ACTIONS} actions, found an array of shape {array.shape}; {CURE}"
             )
     return ExpressionNetwork(mean, scale, (w0, w1, w2), (b0, b1, b2))
 
