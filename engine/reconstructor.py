@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,12 +20,9 @@ from engine.types import (
     ARKIT_NAMES,
     AvatarState,
     Camera,
-    FaceLandmarks,
     FusedMesh,
-    HandLandmarks,
     Identity,
     Observation,
-    PoseLandmarks,
 )
 
 
@@ -117,7 +112,8 @@ class Reconstructor:
         """Fit one frame.
 
         Args:
-            seen: its landmarks; with nobody there the last pose is held, then relaxes.
+            seen: its landmarks, all of them finite; with nobody there the last pose is held, then
+                relaxes.
             pose: whether its mesh is wanted.
 
         Returns:
@@ -125,7 +121,6 @@ class Reconstructor:
             milliseconds of ``face_fit``, ``body_fit`` and ``mesh``.
         """
         started = time.perf_counter()
-        seen = _finite(seen)
         self._take_over()
         camera = Camera.from_size(seen.width, seen.height)
         face = self._fit_face(seen, camera)
@@ -192,25 +187,3 @@ def _head_target(face: FaceFit | None, seen: Observation) -> HeadPose | None:
         face.confidence,
         face.head.translation_m.astype(np.float64),
     )
-
-
-def _finite(seen: Observation) -> Observation:
-    """The same observation; a part of which any number is not one was not seen."""
-    return replace(
-        seen,
-        face=_whole(seen.face),
-        pose=_whole(seen.pose),
-        left_hand=_whole(seen.left_hand),
-        right_hand=_whole(seen.right_hand),
-    )
-
-
-_Part = TypeVar("_Part", FaceLandmarks, PoseLandmarks, HandLandmarks)
-
-
-def _whole(part: _Part | None) -> _Part | None:
-    if part is None:
-        return None
-    numbers = (getattr(part, field.name) for field in fields(part))
-    # One number that is not finite makes the sum so, and a sum allocates nothing.
-    return part if all(math.isfinite(np.sum(n)) for n in numbers) else None

@@ -17,6 +17,7 @@ from engine.body.smplify import BodyFitter
 from engine.engine import EngineOptions, estimators_of
 from engine.fusion.base_avatar import BaseAvatar
 from engine.inference.store import ModelStore
+from engine.perception.finite import only_finite
 from engine.reconstructor import Reconstructor
 from engine.types import AvatarState, Identity, Observation, Phenotypes
 
@@ -125,7 +126,7 @@ def test_a_number_that_is_none_costs_one_part_of_one_frame(
         reconstructor.reconstruct(see(puppet, standing, index))
     seen = see(puppet, standing, first)
     getattr(getattr(seen, part), array)[row] = number
-    state, mesh, _ = reconstructor.reconstruct(seen)
+    state, mesh, _ = reconstructor.reconstruct(only_finite(seen))
     assert np.isfinite(state.rotations_xyzw).all() and np.isfinite(state.expression).all()
     assert np.isfinite(mesh.vertices_m).all()
     for index in range(first + 1, first + 8):
@@ -140,9 +141,8 @@ def test_a_presence_that_is_none_is_an_absence(
     puppet: Puppet, standing: np.ndarray, reconstructor: Reconstructor
 ) -> None:
     seen = see(puppet, standing, 0)
-    state, _, _ = reconstructor.reconstruct(
-        replace(seen, pose=replace(seen.pose, presence=float("nan")))
-    )
+    absent = replace(seen, pose=replace(seen.pose, presence=float("nan")))
+    state, _, _ = reconstructor.reconstruct(only_finite(absent))
     assert state.body_confidence == 0.0
 
 
