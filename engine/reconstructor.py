@@ -53,7 +53,7 @@ class Reconstructor:
             identity: whose body to begin with.
         """
         self._base = base
-        avatar, fitted = base.avatar_of(identity), base.fitted_of(identity)
+        avatar, fitted = base.avatars_of(identity)
         self._next: _Person | None = None
         self._handing_over = threading.Lock()
         names = fitted.joint_names
@@ -97,8 +97,7 @@ class Reconstructor:
         Args:
             identity: the same person, better known: pose and what was learned of the face stay.
         """
-        avatar = self._base.avatar_of(identity, self._face_view)
-        fitted = self._base.fitted_of(identity)
+        avatar, fitted = self._base.avatars_of(identity, self._face_view)
         shape = self._body.shape_of(fitted.joints_m, fitted.rest_vertices_m)
         corrections = self._base.corrections_of(avatar, identity)
         poser = self._person.poser.with_identity(avatar, corrections)
@@ -110,7 +109,7 @@ class Reconstructor:
         """Forget pose and expression; the identity stays."""
         self._body.reset()
         self._face.reset()
-        self._clock_ns = None
+        self._fit = self._face_view = self._clock_ns = None
 
     def reconstruct(
         self, seen: Observation, *, pose: bool = True

@@ -33,8 +33,7 @@ class FakeObserver:
 
 
 class FakeReconstructor:
-    avatar = None
-    head = None
+    avatar = head = None
     strangers = 0
     stranger_at: int | None = None
 
