@@ -196,6 +196,7 @@ def test_what_is_not_lit_skin_changes_nothing(gatherer: AppearanceGatherer, scen
         replace(good, landmarks_px=np.full((478, 3), np.nan, np.float32)),
         replace(good, landmarks_px=np.zeros((478, 3), np.float32)),
         replace(good, weight=0.0),
+        replace(good, weight=np.nan),
         scene(1.4, Light()),
     )
     assert [gatherer.observe(view) for view in bad] == [0.0] * len(bad)
