@@ -1,8 +1,9 @@
 """Does relief bring the mesh closer? ``python -m benchmarks.relief`` prints the table.
 
 Rendered people with known wrinkles, folds, bags and bumps, and people with freckles, blotches and
-stubble but no relief at all, each under another light. Poses are the true ones, or those that
-the real landmark network and face fit find. Errors are mean distances along the normals over the
+stubble but no relief at all, each under another light. The face below the relief is the true one,
+which a live engine only estimates. Poses are true, or what the real landmark network and face fit
+find. Errors are mean distances along the normals over the
 dense face's vertices, micrometres: before, with the displacement map, with wrinkles, with both.
 """
 

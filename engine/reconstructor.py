@@ -109,7 +109,7 @@ class Reconstructor:
         """Forget pose and expression; the identity stays."""
         self._body.reset()
         self._face.reset()
-        self._clock_ns = None
+        self._fit = self._face_view = self._clock_ns = None
 
     def reconstruct(
         self, seen: Observation, *, pose: bool = True

@@ -131,7 +131,12 @@ def test_the_posterior_is_the_bayesian_one():
     np.testing.assert_allclose(
         found.coefficients, covariance @ readout.information @ truth, atol=1e-2
     )
-    assert found.confidence == pytest.approx(1 - readout.visible @ np.diag(covariance), abs=1e-3)
+    decided = 1 - readout.visible @ np.diag(covariance)
+    assert readout.decidable == pytest.approx(decided, abs=1e-3)
+    assert found.confidence == pytest.approx(1.0, abs=1e-3)
+    halved = np.linalg.inv(np.eye(len(truth)) + readout.information / 2)
+    doubted = readout.posterior(features.astype(np.float64), 2.0).confidence
+    assert doubted == pytest.approx((1 - readout.visible @ np.diag(halved)) / decided, abs=1e-3)
     assert readout.misfit(features, truth) < 1e-3
 
 

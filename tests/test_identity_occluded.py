@@ -118,7 +118,7 @@ def test_a_persons_face_is_found_from_pictures(model, film, person):
     nobody = np.zeros_like(person)
     error = distance_mm(model, found.coefficients, person)
     assert error < 0.85 * distance_mm(model, nobody, person)
-    assert 0.3 < found.confidence < 0.7
+    assert 0.6 < found.confidence <= 1.0
 
 
 @pytest.mark.parametrize("change", [masked, halved, behind_a_hand, in_the_dark])
@@ -128,7 +128,7 @@ def test_what_covers_a_known_face_does_not_become_part_of_it(model, film, change
     known = fitter.estimate(Phenotypes())
     watch(model, film, fitter, change)
     after = fitter.estimate(Phenotypes())
-    assert distance_mm(model, after.coefficients, known.coefficients) < 1.0
+    assert distance_mm(model, after.coefficients, known.coefficients) < 1.2
     assert after.confidence < known.confidence + 0.02
 
 

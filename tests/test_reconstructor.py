@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from rigs import angle_between
 from engine import quaternions
 from engine.body.kinematics import forward_kinematics
 from engine.body.smplify import BodyFitter
+from engine.engine import EngineOptions, estimators_of
 from engine.fusion.base_avatar import BaseAvatar
 from engine.inference.store import ModelStore
 from engine.reconstructor import Reconstructor
@@ -71,6 +73,27 @@ def test_a_lost_face_does_not_hold_the_head(
         state, _, _ = reconstructor.reconstruct(replace(seen, face=None))
         assert head_error_deg(puppet, state) < 8.0
     assert head_error_deg(puppet, state) < 4.0
+
+
+@pytest.mark.parametrize(("graft", "reads_relief"), [(None, True), ("of another model", False)])
+def test_relief_is_read_where_it_can_be_shown(
+    base: BaseAvatar, graft: str | None, reads_relief: bool
+) -> None:
+    """Each reading is a version: on a foreign face, an avatar sent for nothing."""
+    shown = replace(base, graft=graft)  # type: ignore[arg-type]
+    reconstructor = SimpleNamespace(base=shown)
+    options = EngineOptions(semantics=False)
+    estimators = estimators_of(options, None, reconstructor)  # type: ignore[arg-type]
+    assert ("relief" in [estimator.name for estimator in estimators]) == reads_relief
+
+
+def test_the_next_source_begins_without_a_head(
+    puppet: Puppet, standing: np.ndarray, reconstructor: Reconstructor
+) -> None:
+    reconstructor.reconstruct(see(puppet, standing, 0))
+    assert reconstructor.head is not None
+    reconstructor.reset()
+    assert reconstructor.head is None
 
 
 @pytest.mark.parametrize("warm", [False, True])
