@@ -18,9 +18,10 @@ from engine.errors import ModelFileError
 from engine.face.landmark_embedding import default_embedding
 from engine.fusion.base_avatar import BaseAvatar
 from engine.fusion.graft import build_graft
+from engine.fusion.graft_morphs import LIDS, lid_reach
 from engine.fusion.modes import MODES
 from engine.fusion.registration import apply
-from engine.types import FaceShape, Identity, Phenotypes
+from engine.types import ARKIT_NAMES, FaceShape, Identity, Phenotypes
 from exporters.face_models.convert import convert_ict
 from exporters.glb import write_glb
 
@@ -147,6 +148,32 @@ def test_lips_wear_lips_and_brows_wear_brows(body, base):
             "k,kc->c", landmarks.barycentric[number], theirs[place[landmarks.triangles[number]]]
         )
         assert np.linalg.norm(own - foreign) < 0.006, number
+
+
+def test_lids_meet_on_everybody(base):
+    """As a blink ends on the mean head, whose lids its makers let meet."""
+    head = base.graft.head
+    for name, pairs in LIDS.items():
+        action, (upper, lower) = ARKIT_NAMES.index(name), np.array(pairs).T
+        blink = head.expression.mode(action)
+
+        def gap_mm(vertices, upper=upper, lower=lower):
+            points = head.landmarks.on(vertices)
+            return 1e3 * np.linalg.norm(points[upper] - points[lower], axis=1).mean()
+
+        wanted, plain, ours = gap_mm(head.mean_m + blink), [], []
+        for seed in range(10):
+            alpha = np.random.default_rng(seed).standard_normal(len(head.identity))
+            shape = head.shape(alpha.astype(np.float32))
+            reach = lid_reach(head, shape)
+            assert (np.delete(reach, [ARKIT_NAMES.index(n) for n in LIDS]) == 1.0).all()
+            plain.append(abs(gap_mm(shape + blink) - wanted))
+            ours.append(abs(gap_mm(shape + reach[action] * blink) - wanted))
+        assert np.mean(plain) > 0.5
+        assert np.max(ours) < 0.4 * np.max(plain)
+        assert np.mean(ours) < 0.35
+    np.testing.assert_allclose(lid_reach(head, head.mean_m), 1.0, atol=1e-6)
+    assert (lid_reach(dataclasses.replace(head, landmarks=None), head.mean_m) == 1.0).all()
 
 
 def test_a_head_in_a_damaged_file_is_named(model_cache, tmp_path):

@@ -6,8 +6,9 @@ cavity hang on lids and lips, so they are the foreign head's; where it has none,
 are bridged to the body's. The body keeps its eyeballs: they turn with its eye joints and carry
 painted irises; they move behind the foreign lids. Gaps are bridged (:mod:`engine.fusion.zipper`).
 
-Expressions of the foreign part are the foreign model's own; skin weights and texture coordinates
-come from the nearest place of the body, so that painted and gathered textures apply.
+Expressions of the foreign part are the foreign model's own, but that lids meet on everybody. Skin
+weights come from the nearest place of the body, texture coordinates from the place that landmarks
+say is the same, so that painted and gathered textures apply.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from engine.face.landmark_embedding import default_embedding
 from engine.fusion.closest_point import SurfaceTree
 from engine.fusion.estimates import FaceEstimate
 from engine.fusion.face_region import face_triangles
-from engine.fusion.graft_morphs import FaceMorphs, bridged, straighten
+from engine.fusion.graft_morphs import FaceMorphs, bridged, lid_reach, straighten
 from engine.fusion.graft_surface import grafted_skin, grafted_topology, texture_coordinates
 from engine.fusion.loops import closed_loops
 from engine.fusion.matched_face import MatchedFace, SurfaceMatch
@@ -90,7 +91,8 @@ class Graft:
             alpha: the face's identity coefficients.
             rest: the body, at best one whose own face resembles the foreign one.
         """
-        shape = self.head.shape(alpha).astype(np.float64)
+        own = self.head.shape(alpha)
+        shape = own.astype(np.float64)
         placed = self.matched.placed(shape, rest.vertices_m)
         body, joints = self._with_eyes(rest, shape, placed)
         parts = [body[self.kept_body], apply(placed, shape[self.kept_head])]
@@ -100,7 +102,7 @@ class Graft:
         return FusedAvatar(
             self.topology, vertices, joints, self.body.joint_names, self.body.parents,
             self.skin_joints, self.skin_weights, self.morphs.starts, self.morphs.actions,
-            self.morphs.offsets_m(placed), None, 0,
+            self.morphs.offsets_m(placed, lid_reach(self.head, own)), None, 0,
         )  # fmt: skip
 
     def _with_eyes(self, rest: RestShape, shape: F64, placed: Similarity) -> tuple[F64, F32]:

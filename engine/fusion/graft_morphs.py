@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.avatar.anny import BodyModel
 from engine.avatar.morphable_model import MorphableModel
+from engine.avatar.surface_points import SurfacePoints
 from engine.face.head_pose import Similarity
 from engine.fusion.copy_paste import SMALLEST_OFFSET_M
 from engine.fusion.zipper import Bridge
@@ -20,6 +21,16 @@ from engine.types import ARKIT_NAMES, F32, F64, I32
 
 RIM_PASSES = 6
 """How often the outline is averaged along itself."""
+
+
+LIDS = {
+    "eyeBlinkRight": ((160, 144), (159, 145), (158, 153)),
+    "eyeBlinkLeft": ((385, 380), (386, 374), (387, 373)),
+}
+"""Landmarks of the upper and the lower lid that meet."""
+LID_REACH = (0.5, 2.0)
+LEAST_TRAVEL_M = 1e-3
+"""A blink that brings a model's lids together by less is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +80,41 @@ class FaceMorphs:
             starts.astype(np.int32), actions.astype(np.int32), own[moved], theirs[moved]
         )
 
-    def offsets_m(self, placed: Similarity) -> F32:
+    def offsets_m(self, placed: Similarity, reach: F32) -> F32:
         """(N, 3) for a person.
 
         Args:
             placed: the person's foreign face on the person's body.
+            reach: (52,) by how much more than on the mean head each expression moves it.
         """
-        return self.of_body_m + _turned(self.of_head_m, placed)
+        return self.of_body_m + reach[self.actions, None] * _turned(self.of_head_m, placed)
+
+
+def lid_reach(head: MorphableModel, shape_m: F32) -> F32:
+    """(52,) how far expressions of a person go, where the mean head's go 1.
+
+    A model's expressions are the same for everybody: on eyes more open than the mean's a blink
+    would end halfway. Its lids go as much further as they have to.
+
+    Args:
+        head: the model.
+        shape_m: (V, 3) the person's face at rest.
+    """
+    reach = np.ones(len(ARKIT_NAMES), np.float32)
+    if head.landmarks is None:
+        return reach
+    for name, lids in LIDS.items():
+        action = ARKIT_NAMES.index(name)
+        blinking = head.mean_m + head.expression.mode(action)
+        own, usual, shut = (_gap(head.landmarks, v, lids) for v in (shape_m, head.mean_m, blinking))
+        if usual - shut > LEAST_TRAVEL_M and np.isfinite(own):
+            reach[action] = np.clip((own - shut) / (usual - shut), *LID_REACH)
+    return reach
+
+
+def _gap(landmarks: SurfacePoints, vertices_m: F32, lids: tuple[tuple[int, int], ...]) -> float:
+    points, (upper, lower) = landmarks.on(vertices_m), np.array(lids).T
+    return float(np.linalg.norm(points[upper] - points[lower], axis=1).mean())
 
 
 def _joined(dense: F32, rim: I32, bridge: Bridge) -> F32:

@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 def texture_coordinates(
     body: BodyModel, followed: F64, skin: Mask, head: MorphableModel, placed: F64, faces: I32
 ) -> F32:
-    """(F, 3, 2) of the foreign corners, from the nearest place of the same kind on the body.
+    """(F, 3, 2) of the foreign corners, from the same place of the body, or the nearest.
 
     Args:
         body: whose texture it is.
