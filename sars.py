@@ -203,12 +203,19 @@ def run(
         wrinkles=wrinkles,
         edit=edit,
     )
+    announce(face)
     if window is None:
         window = has_display()
     if window:
         show(options, partial(open_any, source, paced=True), mirror)
     else:
         record(options, source, out or Path("sars-output"), seconds)
+
+
+def announce(face: Path | None) -> None:
+    """Say what a start waits for."""
+    if face is not None:
+        typer.echo(f"stitching {face} to the body, which takes some seconds", err=True)
 
 
 def show(options: EngineOptions, open_source: Callable[[], Source], mirror: bool) -> None:
@@ -319,6 +326,7 @@ def serve(
         wrinkles=wrinkles,
         edit=edit,
     )
+    announce(face)
     run_async(serve_until_stopped(engine_options, options, source, loop))
 
 

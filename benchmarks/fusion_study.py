@@ -1,7 +1,10 @@
 """Table V on people whose truth is known: ``python -m benchmarks.fusion_study``.
 
-Their bodies and faces are misjudged as much as estimators do, and each mode of fusion joins the
-two. Beside it, how long a frame of the fused mesh takes.
+Their bodies and faces are misjudged at random, and each mode of fusion joins the two. The errors
+are those that the modes are made for: a face of the wrong size, worse on the side that was turned
+away, on a body whose doubts are known. So this says whether a mode does what it is meant to, under
+errors of assumed sizes; how it does under the engine's own is what ``benchmarks.performer_fusion``
+measures. Beside it, how long a frame of the fused mesh takes.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ ACTIVE_ACTIONS = 15
 
 @dataclass(frozen=True, slots=True)
 class Misjudgement:
-    """How far off the two modules are, one standard deviation each."""
+    """How far off the two modules are taken to be, one standard deviation each."""
 
     phenotype: float = 0.1
     """Of each of the body's phenotypes."""

@@ -3,7 +3,8 @@
 People of whom nothing is known act in front of the camera; the engine fits pose and expression on
 the average avatar, the identity fitter reads their faces off the landmarks, and each mode of
 fusion joins that face to the average body. Their bodies stay unknown (no age, no build), so whole
-body errors are mostly those of the body's shape; the face's are what the modes differ in.
+body errors are mostly those of the body's shape; the face's are what the modes differ in. Faces
+are drawn from the prior that they are fitted with: ``sars eval heads`` has strangers to it.
 """
 
 from __future__ import annotations

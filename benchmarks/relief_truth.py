@@ -125,7 +125,7 @@ def wrinkled(
         relief += np.float32(skin.bumps_mm) * broad * bare_skin(u, v)
     relief *= seam_fade(grid, plain.topology)
     texture = paint_texture(plain, Look.varied(seed))
-    smooth = replace(plain, texture=_spoilt(texture, skin, rng))
+    smooth = replace(plain, texture=spoilt(texture, skin, rng))
     return Person(smooth, relief, at_vertices(grid, relief))
 
 
@@ -143,8 +143,8 @@ def rest_normals(avatar: FusedAvatar) -> F32:
     return normals
 
 
-def _spoilt(texture: U8, skin: Skin, rng: np.random.Generator) -> U8:
-    """Paint that is not shape."""
+def spoilt(texture: U8, skin: Skin, rng: np.random.Generator) -> U8:
+    """Paint that is not shape, over a texture (H, H, 3): a new one."""
     size = len(texture)
     window = HEAD.window(size)
     u, v = HEAD.grid(size)

@@ -16,6 +16,7 @@ from engine.identity_edit import IdentityEdit
 from engine.identity_keeper import IdentityKeeper
 from engine.inference.store import ModelStore
 from engine.kernels import start_numba
+from engine.memory import return_large_blocks
 from engine.perception.networks import Networks
 from engine.perception.observer import Observer
 from engine.perception.semantics import SemanticsEstimator
@@ -40,7 +41,7 @@ class EngineOptions:
     phenotypes: Phenotypes = field(default_factory=Phenotypes)
     """The shape to start from, and to keep where nothing better is known."""
     displacement: bool = True
-    """Whether the relief of the face is read from shading,"""
+    """Whether the relief of the face is read from shading, where the face is Anny's own,"""
     wrinkles: bool = True
     """and whether wrinkle lines are detected, for eq. (3)."""
     fusion: str = COPY_PASTE
@@ -75,6 +76,7 @@ class Engine:
             ModelFileError: a model is missing or damaged: run ``sars setup``.
             AvatarError: the backend is unknown or not installed.
         """
+        return_large_blocks()
         keeper = IdentityKeeper(Identity(phenotypes=options.phenotypes), options.edit)
         networks = Networks(options.store, options.backend)
         # Networks and body load side by side: both spend their time outside Python.
@@ -84,7 +86,7 @@ class Engine:
             reconstructor = Reconstructor(base, keeper.identity)
             observer = Observer(networks)
         slow_loop = SlowLoop(
-            keeper, _estimators(options, networks, base, reconstructor), reconstructor.become
+            keeper, estimators_of(options, networks, reconstructor), reconstructor.become
         )
         slow_loop.start()
         pipeline = Pipeline(observer, reconstructor, slow_loop)
@@ -98,19 +100,19 @@ class Engine:
             gc.unfreeze()
 
 
-def _estimators(
-    options: EngineOptions, networks: Networks, base: BaseAvatar, reconstructor: Reconstructor
+def estimators_of(
+    options: EngineOptions, networks: Networks, reconstructor: Reconstructor
 ) -> list[SlowEstimator]:
     """What the slow loop finds out, in the order in which one builds upon the other."""
     if not options.identity:
         return []
-    found: list[SlowEstimator] = []
+    base, found = reconstructor.base, list[SlowEstimator]()
     if options.semantics:
         found.append(AgeAndGender(SemanticsEstimator(networks)))
     found.append(FaceFromVideo(base.model))
     skin = SkinFromVideo(base.average, lambda: reconstructor.fitted_avatar)
     found.append(skin)
-    if options.displacement or options.wrinkles:
+    if base.graft is None and (options.displacement or options.wrinkles):
         relief = ReliefFromVideo(
             skin,
             lambda: reconstructor.fitted_avatar,

@@ -9,7 +9,7 @@ from engine.face.identity_fit import IdentityFitter
 from engine.face.legibility import legibility
 from engine.identity_keeper import IdentityKeeper
 from engine.slow_views import View, Views
-from engine.types import Identity
+from engine.types import Identity, Observation
 
 BLURRED_PER_S = 2.0
 """Face widths a second at which a moving face is smeared in the picture: such frames count e times
@@ -41,6 +41,7 @@ class FaceFromVideo:
         for view in views.recent:
             face, head = view.observation.face, view.head
             weight = readable * stillness(self._before, view) * view.state.face_confidence
+            weight *= not is_covered(view.observation)
             self._before = view
             if face is not None and head is not None:
                 expression, camera = view.state.expression, view.state.camera
@@ -58,6 +59,16 @@ class FaceFromVideo:
         self._fitter.reset()
         self._before = None
         self._is_new = False
+
+
+def is_covered(seen: Observation) -> bool:
+    """Whether a hand is before the face, or behind it: landmarks there are guesses."""
+    if seen.face is None:
+        return False
+    points = seen.face.points_px[:, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    hands = (hand.points_px[:, :2] for hand in (seen.left_hand, seen.right_hand) if hand)
+    return any(bool(((p > low) & (p < high)).all(axis=1).any()) for p in hands)
 
 
 def stillness(before: View | None, now: View) -> float:

@@ -8,11 +8,24 @@ gender leaves the person's own face coefficients as they are.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from engine.identity_difference import (
+    OTHER_COEFFICIENT,
+    OTHER_GENDER,
+    OTHER_YEARS,
+    VISIBLE_ALBEDO,
+    VISIBLE_COEFFICIENT,
+    VISIBLE_GENDER,
+    VISIBLE_RELIEF_M,
+    VISIBLE_YEARS,
+    face_distance,
+    rms,
+    same,
+)
 from engine.identity_edit import IdentityEdit, IdentityStatus
 from engine.settling import Settling
 from engine.types import F32, U8, FaceShape, Identity, Phenotypes, Semantics
@@ -31,17 +44,6 @@ _FIELDS = {
 FRONTAL = 0.4
 """Confidence of a face that was seen from the front alone, on a few frames: it already comes a
 third of the way from the average to the person's own, and who turns the head later is refined."""
-VISIBLE_YEARS = 2.0
-VISIBLE_GENDER = 0.05
-VISIBLE_COEFFICIENT = 0.1
-"""Root mean square, standard deviations of the identity basis."""
-VISIBLE_RELIEF_M = 5e-5
-VISIBLE_ALBEDO = 1.0
-"""Root mean square, of 255. Below these limits a new avatar would look like the old one."""
-
-OTHER_YEARS = 15.0
-OTHER_COEFFICIENT = 0.8
-"""An estimate further from the last person's than these is another person's."""
 SIGHT_SHARE = 0.5
 """Of the newest look in how well the person is seen."""
 
@@ -79,6 +81,10 @@ class IdentityKeeper:
         self._first_edit = self._edit = edit or IdentityEdit()
         self._inherited: set[str] = set()
         """Traits whose values are of the person before, if there was another one."""
+        self._known_at: dict[str, float] = {}
+        """How surely each trait of the person was known when it was taken."""
+        self._withheld: dict[str, dict[str, Any]] = {}
+        """The present person's traits that are less sure than what is inherited, by field."""
         self._sight = 0.0
         self._unlock()
         self._identity = self._composed(base.version)
@@ -121,8 +127,11 @@ class IdentityKeeper:
     def sight(self, quality: float) -> None:
         """How well the person is seen now, in [0, 1]: the confidence shown follows it.
 
-        Glasses, a mask, a profile or darkness leave the identity what it was, less surely.
+        Glasses, a mask, a profile or darkness leave the identity what it was, less surely. Called
+        once a turn, with or without any estimate: traits that wait too long are locked.
         """
+        for trait in self._traits.values():
+            trait.turn()
         self._sight += SIGHT_SHARE * (float(np.clip(quality, 0.0, 1.0)) - self._sight)
 
     def semantics(self, reading: Semantics) -> Identity | None:
@@ -130,43 +139,35 @@ class IdentityKeeper:
         if self.pinned or not self._traits["semantics"].takes(reading.confidence):
             return None
         known = self._person.semantics
-        years = step = math.inf
-        flipped = False
+        is_other, is_visible = False, True
         if known is not None:
             years = abs(reading.age_years - known.age_years)
             step = abs(reading.female_probability - known.female_probability)
-            flipped = (reading.female_probability > 0.5) != (known.female_probability > 0.5)
-        self._recognise("semantics", is_other=flipped or OTHER_YEARS < years < math.inf)
-        if years < VISIBLE_YEARS and step < VISIBLE_GENDER:
-            return None
-        return self._become(
-            replace(
-                self._person,
-                phenotypes=phenotypes_for(reading, self._base.phenotypes),
-                semantics=reading,
-                confidence=reading.confidence,
-            )
-        )
+            is_other = years > OTHER_YEARS or step > OTHER_GENDER
+            is_visible = years >= VISIBLE_YEARS or step >= VISIBLE_GENDER
+        found = {
+            "phenotypes": phenotypes_for(reading, self._base.phenotypes),
+            "semantics": reading,
+            "confidence": reading.confidence,
+        }
+        return self._take("semantics", found, reading.confidence, is_visible, is_other=is_other)
 
     def face(self, shape: FaceShape) -> Identity | None:
         """The person's own face as known by now."""
         if self.pinned or not self._traits["face"].takes(shape.confidence):
             return None
         known = self._person.face
-        difference = _rms(shape.coefficients, None if known is None else known.coefficients)
-        self._recognise("face", is_other=OTHER_COEFFICIENT < difference < math.inf)
-        if difference < VISIBLE_COEFFICIENT:
-            return None
-        return self._become(replace(self._person, face=shape))
+        is_other = known is not None and face_distance(shape, known) > OTHER_COEFFICIENT
+        step = rms(shape.coefficients, None if known is None else known.coefficients)
+        is_visible = step >= VISIBLE_COEFFICIENT
+        return self._take("face", {"face": shape}, shape.confidence, is_visible, is_other=is_other)
 
     def relief(self, detail_m: F32, confidence: float) -> Identity | None:
         """Wrinkles as known by now: (V,) metres along the rest normals, confidence in [0, 1]."""
         if self.pinned or not self._traits["relief"].takes(confidence):
             return None
-        self._recognise("relief")
-        if _rms(detail_m, self._person.detail_m) < VISIBLE_RELIEF_M:
-            return None
-        return self._become(replace(self._person, detail_m=detail_m))
+        is_visible = rms(detail_m, self._person.detail_m) >= VISIBLE_RELIEF_M
+        return self._take("relief", {"detail_m": detail_m}, confidence, is_visible)
 
     def appearance(self, texture: U8, confidence: float) -> Identity | None:
         """The skin as known by now: (H, W, 3) RGB albedo, confidence in [0, 1].
@@ -175,35 +176,35 @@ class IdentityKeeper:
         """
         if not self._traits["appearance"].takes(confidence):
             return None
-        self._recognise("appearance")
         known = self._person.texture
-        if _rms(texture[::4, ::4], None if known is None else known[::4, ::4]) < VISIBLE_ALBEDO:
-            return None
-        return self._become(replace(self._person, texture=texture))
+        step = rms(texture[::4, ::4], None if known is None else known[::4, ::4])
+        is_visible = step >= VISIBLE_ALBEDO
+        return self._take("appearance", {"texture": texture}, confidence, is_visible)
 
     def edit(self, edit: IdentityEdit) -> Identity | None:
         """Do as the user wishes; at once, whatever is locked."""
         if edit.reset:
             self._edit = self._first_edit
             self.another_person()
+            self._known_at = {}  # however sure an estimate was: this one is to be made again
         self._edit = replace(self._edit.then(replace(edit, reset=False)), reset=False)
         return self._publish()
 
     def another_person(self) -> None:
         """Somebody else may be there: look again, and keep what is shown until that is sure.
 
-        Whoever is the same person after all, behind a mask or back again, sees no change. Whoever
-        turns out to be another loses with the first sure estimate what is of the one before. The
-        user's edits stay.
+        Whoever is the same person after all, behind a mask or back again, sees no change until
+        they are known better than before. Whoever turns out to be another loses with the first
+        sure estimate what is of the one before. The user's edits stay.
         """
         self._unlock()
-        self._inherited = set(_FIELDS)
+        self._inherited, self._withheld = set(_FIELDS), {}
 
     def new_source(self) -> Identity | None:
         """Another camera or film: everything begins as it was started, edits too."""
         self._edit = self._first_edit
         self._person = self._base
-        self._inherited = set()
+        self._inherited, self._withheld, self._known_at = set(), {}, {}
         self._unlock()
         return self._publish()
 
@@ -215,25 +216,50 @@ class IdentityKeeper:
         self._traits = {trait: Settling() for trait in _FIELDS}
         self._traits["face"] = Settling(FRONTAL)
 
-    def _recognise(self, trait: str, *, is_other: bool = False) -> None:
-        """A trait is the present person's own now; if it says who they are not, drop the rest."""
-        if trait not in self._inherited:
-            return
-        self._inherited.discard(trait)
-        if is_other:
-            names = [name for trait in self._inherited for name in _FIELDS[trait]]
-            unknown = {name: getattr(self._base, name) for name in names}
-            self._person = replace(self._person, **unknown)
-            self._inherited = set()
+    def _take(
+        self,
+        trait: str,
+        found: dict[str, Any],
+        confidence: float,
+        is_visible: bool,
+        *,
+        is_other: bool = False,
+    ) -> Identity | None:
+        """Give the person a trait, unless it is inherited and known better than that.
 
-    def _become(self, person: Identity) -> Identity | None:
-        self._person = person
+        Args:
+            trait: of _FIELDS.
+            found: its fields' values.
+            confidence: of them.
+            is_visible: whether the avatar would look different.
+            is_other: whether they say that this is another person than the one before.
+        """
+        inherited = trait in self._inherited
+        is_surer = confidence >= self._known_at.get(trait, 0.0)
+        if inherited and is_visible and not (is_other or is_surer):
+            self._withheld[trait] = found
+            return None
+        self._inherited.discard(trait)
+        if inherited and is_other:
+            self._drop_inherited()
+        if not is_visible:
+            return None
+        self._person = replace(self._person, **found)
+        self._known_at[trait] = confidence
         return self._publish()
+
+    def _drop_inherited(self) -> None:
+        """They are of somebody else: what is known of the present person takes their place."""
+        for trait in self._inherited:
+            unknown = {name: getattr(self._base, name) for name in _FIELDS[trait]}
+            self._person = replace(self._person, **(unknown | self._withheld.get(trait, {})))
+            self._known_at.pop(trait, None)
+        self._inherited, self._withheld = set(), {}
 
     def _publish(self) -> Identity | None:
         """The next version, unless it would be the last one again."""
         version = self._identity.version
-        if _same(self._composed(version), self._identity):
+        if same(self._composed(version), self._identity):
             return None
         self._identity = self._composed(version + 1)
         return self._identity
@@ -254,21 +280,3 @@ class IdentityKeeper:
             phenotypes=replace(person.phenotypes, **chosen),
             face=face,
         )
-
-
-def _rms(new: F32 | U8, known: F32 | U8 | None) -> float:
-    """Root mean square of the difference; infinite where nothing comparable is known."""
-    if known is None or known.shape != new.shape:
-        return math.inf
-    return float(np.sqrt(np.mean(np.square(new.astype(np.float32) - known))))
-
-
-def _same(a: Identity, b: Identity) -> bool:
-    """Whether two identities make the same avatar. Arrays are never changed in place."""
-    if a.phenotypes != b.phenotypes:
-        return False
-    if a.detail_m is not b.detail_m or a.texture is not b.texture:
-        return False
-    if a.face is None or b.face is None:
-        return a.face is b.face
-    return np.array_equal(a.face.coefficients, b.face.coefficients)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,12 +20,9 @@ from engine.types import (
     ARKIT_NAMES,
     AvatarState,
     Camera,
-    FaceLandmarks,
     FusedMesh,
-    HandLandmarks,
     Identity,
     Observation,
-    PoseLandmarks,
 )
 
 
@@ -53,7 +48,7 @@ class Reconstructor:
             identity: whose body to begin with.
         """
         self._base = base
-        avatar, fitted = base.avatar_of(identity), base.fitted_of(identity)
+        avatar, fitted = base.avatars_of(identity)
         self._next: _Person | None = None
         self._handing_over = threading.Lock()
         names = fitted.joint_names
@@ -97,8 +92,7 @@ class Reconstructor:
         Args:
             identity: the same person, better known: pose and what was learned of the face stay.
         """
-        avatar = self._base.avatar_of(identity, self._face_view)
-        fitted = self._base.fitted_of(identity)
+        avatar, fitted = self._base.avatars_of(identity, self._face_view)
         shape = self._body.shape_of(fitted.joints_m, fitted.rest_vertices_m)
         corrections = self._base.corrections_of(avatar, identity)
         poser = self._person.poser.with_identity(avatar, corrections)
@@ -110,7 +104,7 @@ class Reconstructor:
         """Forget pose and expression; the identity stays."""
         self._body.reset()
         self._face.reset()
-        self._clock_ns = None
+        self._fit = self._face_view = self._clock_ns = None
 
     def reconstruct(
         self, seen: Observation, *, pose: bool = True
@@ -118,7 +112,8 @@ class Reconstructor:
         """Fit one frame.
 
         Args:
-            seen: its landmarks; with nobody there the last pose is held, then relaxes.
+            seen: its landmarks, all of them finite; with nobody there the last pose is held, then
+                relaxes.
             pose: whether its mesh is wanted.
 
         Returns:
@@ -126,7 +121,6 @@ class Reconstructor:
             milliseconds of ``face_fit``, ``body_fit`` and ``mesh``.
         """
         started = time.perf_counter()
-        seen = _finite(seen)
         self._take_over()
         camera = Camera.from_size(seen.width, seen.height)
         face = self._fit_face(seen, camera)
@@ -193,25 +187,3 @@ def _head_target(face: FaceFit | None, seen: Observation) -> HeadPose | None:
         face.confidence,
         face.head.translation_m.astype(np.float64),
     )
-
-
-def _finite(seen: Observation) -> Observation:
-    """The same observation; a part of which any number is not one was not seen."""
-    return replace(
-        seen,
-        face=_whole(seen.face),
-        pose=_whole(seen.pose),
-        left_hand=_whole(seen.left_hand),
-        right_hand=_whole(seen.right_hand),
-    )
-
-
-_Part = TypeVar("_Part", FaceLandmarks, PoseLandmarks, HandLandmarks)
-
-
-def _whole(part: _Part | None) -> _Part | None:
-    if part is None:
-        return None
-    numbers = (getattr(part, field.name) for field in fields(part))
-    # One number that is not finite makes the sum so, and a sum allocates nothing.
-    return part if all(math.isfinite(np.sum(n)) for n in numbers) else None

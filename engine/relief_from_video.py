@@ -65,9 +65,9 @@ class ReliefFromVideo:
             self._relief.observe(seen.image, seen.mesh, seen.camera, visible.astype(np.float32))
 
     def tell(self, keeper: IdentityKeeper) -> Identity | None:
-        """The relief so far, after every few new views."""
+        """The relief so far, after every few new views; not while the user keeps the shape."""
         relief = self._relief
-        if relief is None:
+        if relief is None or keeper.pinned:
             return None
         if self._reading is None:
             if relief.views < self._told_views + MORE_VIEWS:

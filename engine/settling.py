@@ -17,7 +17,10 @@ REFINEMENTS = 3
 SETTLED = 0.9
 """Confidence at which nothing better is waited for."""
 PATIENCE = 30
-"""Estimates after the first one taken, about a second apart, that end the refining in any case."""
+"""Estimates after the first one taken, about a second apart, that end the refining."""
+LONGEST_TURNS = 180
+"""Looks at the person after the first one taken, about a second apart, that end the refining of
+traits that are seldom estimated, too: skin and relief may wait for a view that never comes."""
 
 
 @dataclass
@@ -32,7 +35,13 @@ class Settling:
     """Confidence of the estimate taken last."""
     taken: int = 0
     waited: int = 0
+    turns: int = 0
     locked: bool = False
+
+    def turn(self) -> None:
+        """The person was looked at once more, whether or not that gave an estimate."""
+        self.turns += self.taken > 0
+        self.locked |= self.turns >= LONGEST_TURNS
 
     def takes(self, confidence: float) -> bool:
         """Whether an estimate of this confidence is to be used now."""

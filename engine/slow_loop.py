@@ -84,7 +84,9 @@ class SlowLoop:
             period_s: between two turns, seconds.
         """
         self._keeper = keeper
+        self._all = tuple(estimators)
         self._estimators = list(estimators)
+        """Those that have not failed since the source began."""
         self._publish = publish
         self._period_s = period_s
         self._views = ViewQueue()
@@ -118,7 +120,9 @@ class SlowLoop:
 
         Any thread may call this and the two below; the work is done on the loop's own.
         """
-        self._new_source = True
+        with self._wishing:
+            self._edit = None  # a wish for the avatar of the source before
+            self._new_source = True
         self._views.clear()
         self._woken.set()
 
@@ -165,16 +169,17 @@ class SlowLoop:
     def _heed_wishes(self) -> bool:
         """Do what other threads have asked for; whether that was an edit."""
         keeper, news = self._keeper, None
-        if self._new_source:
-            self._new_source = False
+        with self._wishing:
+            new_source, self._new_source = self._new_source, False
+            edit, self._edit = self._edit, None
+        if new_source:
             news = keeper.new_source()
+            self._estimators = list(self._all)  # what failed on one film may do on another
             self._start_over()
         if self._another:
             self._another = False
             keeper.another_person()
             self._start_over()
-        with self._wishing:
-            edit, self._edit = self._edit, None
         if edit is not None:
             news = keeper.edit(edit) or news
             if edit.reset:
@@ -189,19 +194,23 @@ class SlowLoop:
         news = None
         for estimator in list(self._estimators):
             if self._is_over():
-                return
+                break
             news = self._ask(estimator, views) or news
-        self._tell(news)
+        # Even if somebody else comes meanwhile: the keeper takes its versions for shown.
+        self._tell(None if self._stopping or self._new_source else news)
 
     def _ask(self, estimator: SlowEstimator, views: Views) -> Identity | None:
-        """One estimator's turn; one that fails has had its last."""
+        """One estimator's turn; one that fails has had its last until the next source."""
         try:
             estimator.look(views)
             return None if self._is_over() else estimator.tell(self._keeper)
         except Exception as error:
-            log.warning("the %s cannot be estimated any more: %r", estimator.name, error)
-            self._estimators.remove(estimator)
+            self._give_up(estimator, error)
             return None
+
+    def _give_up(self, estimator: SlowEstimator, error: Exception) -> None:
+        log.warning("the %s of this source cannot be estimated: %r", estimator.name, error)
+        self._estimators.remove(estimator)
 
     def _watch_faces(self, views: Views) -> None:
         """How well the person is seen, and whether anybody was away for long."""
@@ -214,18 +223,26 @@ class SlowLoop:
             self._last_face_ns = now_ns
             if last_ns is not None and now_ns - last_ns > AWAY_S * 1e9:
                 self._keeper.another_person()
-                for estimator in self._estimators:
-                    estimator.reset()
+                self._forget()
         self._keeper.sight(float(np.mean([visibility(view) for view in views.recent])))
 
     def _start_over(self) -> None:
         self._last_face_ns = None
-        for estimator in self._estimators:
-            estimator.reset()
+        self._forget()
+
+    def _forget(self) -> None:
+        for estimator in list(self._estimators):
+            try:
+                estimator.reset()
+            except Exception as error:
+                self._give_up(estimator, error)
 
     def _tell(self, news: Identity | None) -> None:
         if news is not None:
-            self._publish(news)
+            try:
+                self._publish(news)
+            except Exception as error:  # the avatar stays as it is; the next one may be makable
+                log.warning("identity %d cannot be shown: %r", news.version, error)
         status = self._keeper.status
         if status != self.status:
             self.status = status

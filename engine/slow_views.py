@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -80,8 +81,11 @@ class ViewQueue:
     def drain(self) -> Views:
         """Take what is there."""
         picture, self._picture = self._picture, None
+        recent: list[View] = []
         waiting = len(self._recent)  # what comes meanwhile is the next turn's
-        return Views(tuple(self._recent.popleft() for _ in range(waiting)), picture)
+        with contextlib.suppress(IndexError):  # another thread may clear it meanwhile
+            recent.extend(self._recent.popleft() for _ in range(waiting))
+        return Views(tuple(recent), picture)
 
     def clear(self) -> None:
         """Drop what is there: it shows somebody who has gone."""

@@ -35,6 +35,7 @@ from exporters.face_calibration.response_fit import (
     pose_weights,
     see,
 )
+from exporters.face_calibration.sample_files import load_samples, save_samples
 from exporters.face_calibration.samples import Samples, observe_people
 from exporters.face_calibration.surface_fit import Faces, fit_surface, mirror_landmarks
 
@@ -109,12 +110,12 @@ def main() -> None:
     store = ModelStore.default()
     model = BodyModel.load(store.folder / BODY_FILE)
     if given.samples and given.samples.exists():
-        samples = Samples.load(given.samples)
+        samples = load_samples(Samples, given.samples)
     else:
         tracker = FaceTracker(Networks(store))
         samples = observe_people(model, tracker, given.people, given.shots, given.seed)
         if given.samples:
-            samples.save(given.samples)
+            save_samples(samples, given.samples)
     write(calibrate(model, samples), given.output, load_embedding)
     print(
         f"{given.output}: from {len(samples.people)} pictures of {len(samples.phenotypes)} people"

@@ -24,6 +24,7 @@ from engine.perception.face import FaceTracker
 from engine.perception.networks import Networks
 from exporters.face_calibration.identity_samples import IdentitySamples, observe_identities
 from exporters.face_calibration.readout_fit import fit_readout, geometric_response
+from exporters.face_calibration.sample_files import load_samples, save_samples
 
 LICENCE = (
     "Apache-2.0. Derived from renders of Anny (NAVER Corp., Apache-2.0, data CC0) seen by the face "
@@ -61,12 +62,12 @@ def main() -> None:
     store = ModelStore.default()
     model = BodyModel.load(store.path(BODY_FILE))
     if given.samples and given.samples.exists():
-        samples = IdentitySamples.load(given.samples)
+        samples = load_samples(IdentitySamples, given.samples)
     else:
         tracker = FaceTracker(Networks(store))
         samples = observe_identities(model, tracker, given.people, given.seed)
         if given.samples:
-            samples.save(given.samples)
+            save_samples(samples, given.samples)
     content = io.BytesIO()
     arrays: dict[str, Any] = calibrate(model, samples)
     np.savez_compressed(content, **arrays)

@@ -42,6 +42,7 @@ from engine.types import ARKIT_NAMES, F32, F64
 from exporters.calibrate_face_embedding import write
 from exporters.face_calibration.expressions import random_expression
 from exporters.face_calibration.response_fit import Seen, mirrored, see
+from exporters.face_calibration.sample_files import load_samples, save_samples
 from exporters.face_calibration.samples import Samples, observe_people
 from exporters.face_calibration.surface_fit import Faces, mirror_landmarks
 
@@ -248,7 +249,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FILE)
     given = parser.parse_args()
     store = ModelStore.default()
-    model = BodyModel.load(store.folder / BODY_FILE)
+    model = BodyModel.load(store.path(BODY_FILE))
     response = LandmarkResponse(default_embedding())
     evidence = gather(model, [_samples(path, model, store) for path in given.samples], response)
     aside = evidence.people % KEPT_ASIDE == 0
@@ -269,11 +270,11 @@ def main() -> None:
 
 def _samples(path: Path, model: BodyModel, store: ModelStore) -> Samples:
     if path.exists():
-        return Samples.load(path)
+        return load_samples(Samples, path)
     number = re.search(r"\d+", path.stem)
     seed = int(number.group()) if number else 0
     samples = observe_people(model, FaceTracker(Networks(store)), PEOPLE, SHOTS, seed)
-    samples.save(path)
+    save_samples(samples, path)
     return samples
 
 

@@ -11,6 +11,7 @@ from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
 from engine.engine import Engine
 from engine.errors import AvatarError, SourceError
+from engine.identity_edit import IdentityEdit
 from engine.pipeline import Result
 from engine.slot import Policy
 from engine.sources.source import Source
@@ -56,8 +57,14 @@ class _Host:
     ) -> None:
         self._engine, self._feed, self._write_glb = engine, feed, write_glb
         slow_loop = engine.slow_loop
-        feed.steer(lambda: slow_loop.status, slow_loop.edit)
+        feed.steer(lambda: slow_loop.status, self._edit)
         self._published = False
+
+    def _edit(self, edit: IdentityEdit) -> None:
+        """An identity is worn from the next frame on: where none comes, nobody would see it."""
+        if self._feed.source != "live":
+            raise AvatarError("no pictures come that the change could be seen on")
+        self._engine.slow_loop.edit(edit)
 
     async def serve_all(self, sources: AsyncIterable[Source]) -> None:
         nothing: Exception = SourceError("the source had no frames: there is nothing to serve")

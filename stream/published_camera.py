@@ -41,6 +41,8 @@ class PublishedCamera:
         self._slot: queue.Queue[Frame] = queue.Queue(1)
         self._closed = threading.Event()
         self._index = 0
+        self.shown = False
+        """Whether it has been entered: until then it is an offer that nobody has taken."""
 
     def put(self, image: U8, captured_at_ns: int) -> None:
         """Offer the newest picture; an older one that nobody took is dropped."""
@@ -67,6 +69,7 @@ class PublishedCamera:
                 continue
 
     def __enter__(self) -> PublishedCamera:
+        self.shown = True
         return self
 
     def __exit__(

@@ -52,8 +52,12 @@ class Whip:
         return await self._peers.end(session)
 
     def owns_camera(self, session: str) -> bool:
-        """Whether this is the session of the camera that is shown."""
-        if self._current is None or self._current.closed:
+        """Whether this is the session of the camera that is shown.
+
+        Not of one that was only sent: a server that shows a file of its own takes no camera.
+        """
+        camera = self._current
+        if camera is None or camera.closed or not camera.shown:
             return False
         return hmac.compare_digest(self._session.encode(), session.encode(errors="replace"))
 

@@ -92,6 +92,7 @@ def damaged(tmp_path: Path, **changes: np.ndarray | None) -> Path:
     "changes",
     [
         {"format_version": np.array(99)},
+        {"format_version": np.array("one")},
         {"w1": None},
         {"w1": np.zeros((3, 3), np.float32)},
         {"b2": np.full(52, np.nan, np.float32)},
@@ -106,5 +107,13 @@ def test_a_damaged_file_is_named(tmp_path: Path, changes: dict[str, np.ndarray |
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
     path = tmp_path / "network.npz"
     path.write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(ModelFileError, match="cannot be read"):
+    with pytest.raises(ModelFileError, match="not a file of arrays"):
+        load_network(path)
+
+
+def test_flipped_bits_are_named(tmp_path: Path) -> None:
+    path, content = tmp_path / "network.npz", bytearray(FILE.read_bytes())
+    content[2000:2400] = bytes(value ^ 0x5A for value in content[2000:2400])
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="damaged"):
         load_network(path)

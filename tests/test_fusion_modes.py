@@ -257,3 +257,20 @@ def test_a_frame_is_posed_within_its_budget(body, fusion_map):
     least, median = posing_ms(fuse(body, fusion_map, Identity()), poses=200)
     assert 0.0 < least <= median
     assert least < 1.5
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("raised", [False, True])
+def test_what_is_shown_and_what_is_fitted_come_as_one_by_one(body, model_cache, own, mode, raised):
+    base = BaseAvatar.load(model_cache, mode)
+    relief = np.full(len(base.average.rest_vertices_m), 5e-4, np.float32) if raised else None
+    identity = Identity(4, SOMEBODY, face=FaceShape(own, 0.8), detail_m=relief)
+    view = FaceView(quaternions.from_rotation_vector(np.array([0.0, 0.6, 0.0])).astype("f4"), 40.0)
+    shown, fitted = base.avatars_of(identity, view)
+    for found, expected in (
+        (shown, base.avatar_of(identity, view)),
+        (fitted, base.fitted_of(identity)),
+    ):
+        np.testing.assert_array_equal(found.rest_vertices_m, expected.rest_vertices_m)
+        np.testing.assert_array_equal(found.joints_m, expected.joints_m)
+        assert found.texture is expected.texture and found.identity_version == 4

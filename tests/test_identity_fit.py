@@ -132,6 +132,12 @@ def test_the_posterior_is_the_bayesian_one():
         found.coefficients, covariance @ readout.information @ truth, atol=1e-2
     )
     np.testing.assert_allclose(np.linalg.inv(found.information), covariance, atol=1e-6)
+    decided = 1 - readout.visible @ np.diag(covariance)
+    assert readout.decidable == pytest.approx(decided, abs=1e-3)
+    assert readout.confidence(found) == pytest.approx(1.0, abs=1e-3)
+    halved = np.linalg.inv(np.eye(len(truth)) + readout.information / 2.0)
+    doubted = readout.confidence(readout.posterior(features.astype(np.float64), 2.0))
+    assert doubted == pytest.approx((1 - readout.visible @ np.diag(halved)) / decided, abs=1e-3)
     assert readout.misfit(features, truth) < 1e-3
 
 

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import AvatarError
+from engine.face.identity_readout import default_readout
+from engine.identity_difference import OTHER_COEFFICIENT, face_distance
 from engine.identity_edit import RANGES, IdentityEdit
 from engine.identity_keeper import IdentityKeeper, age_for, years_of
-from engine.settling import PATIENCE, REFINEMENTS, Settling
+from engine.settling import LONGEST_TURNS, PATIENCE, REFINEMENTS, Settling
 from engine.types import FaceShape, Identity, Phenotypes, Semantics
 
 BASE = Identity(version=3, phenotypes=Phenotypes(age=0.6, muscle=0.4))
@@ -89,6 +91,17 @@ def test_whatever_comes_an_estimate_is_taken_few_times_and_ever_surer(levels: li
     assert taken == sorted(taken)
 
 
+def test_a_skin_that_waits_for_a_better_view_is_locked_in_the_end(keeper: IdentityKeeper) -> None:
+    """Skin and relief are told a few times in all, not once a second."""
+    keeper.appearance(np.full((4, 4, 3), 90, np.uint8), 0.55)
+    for _ in range(LONGEST_TURNS - 1):
+        keeper.sight(1.0)
+    assert not keeper.status.locked
+    keeper.sight(1.0)
+    assert keeper.status.locked
+    assert keeper.appearance(np.full((4, 4, 3), 150, np.uint8), 0.95) is None
+
+
 def test_glasses_or_darkness_lower_the_confidence_and_leave_the_person(
     keeper: IdentityKeeper,
 ) -> None:
@@ -119,6 +132,74 @@ def test_who_comes_back_after_a_while_sees_no_change(keeper: IdentityKeeper) -> 
     assert keeper.semantics(person(61, confidence=0.95)) is None
     assert keeper.face(face(1.52, 0.95)) is None
     assert keeper.identity is before
+
+
+def test_who_comes_back_is_not_made_average_again(keeper: IdentityKeeper) -> None:
+    """First looks are unsure, and drawn to the average: a face that is known stays as it is."""
+    before = known(keeper)
+    keeper.another_person()
+    texture = np.full((4, 4, 3), 110, np.uint8)
+    for confidence in (0.4, 0.56, 0.72, 0.88):
+        assert keeper.face(face(1.5 * confidence / 0.95, confidence)) is None
+        assert keeper.semantics(person(66, 0.3, confidence)) is None
+        assert keeper.relief(np.zeros(9, np.float32), confidence) is None
+        assert keeper.appearance(texture, confidence) is None
+    assert keeper.identity is before
+    assert keeper.face(face(1.7, 0.99)) is None, "settled again"
+
+
+def test_who_comes_back_may_be_known_better_than_before(keeper: IdentityKeeper) -> None:
+    keeper.face(face(0.6, 0.5))
+    keeper.another_person()
+    assert keeper.face(face(0.5, 0.42)) is None
+    better = keeper.face(face(1.1, 0.9))
+    assert better is not None and better.face is not None
+    assert better.face.confidence == 0.9
+
+
+def test_what_was_withheld_is_a_strangers_own_once_that_is_sure(keeper: IdentityKeeper) -> None:
+    known(keeper)
+    keeper.another_person()
+    texture = np.full((4, 4, 3), 110, np.uint8)
+    assert keeper.appearance(texture, 0.5) is None
+    assert keeper.semantics(person(52, 0.1, 0.6)) is None
+    new = keeper.face(face(-0.5, 0.6))
+    assert new is not None and new.semantics is not None and new.detail_m is None
+    assert new.semantics.age_years == 52 and new.texture is texture
+
+
+def test_estimating_again_does_not_cling_to_what_was_surer(keeper: IdentityKeeper) -> None:
+    """Who asks for that does not believe what is shown."""
+    known(keeper)
+    keeper.edit(IdentityEdit(reset=True))
+    new = keeper.semantics(person(52, 0.1, 0.6))
+    assert new is not None and new.semantics is not None and new.semantics.age_years == 52
+
+
+def test_two_readings_about_the_middle_are_one_person(keeper: IdentityKeeper) -> None:
+    """0.48 and 0.53 female are the same answer: "hard to tell"."""
+    keeper.semantics(person(40, 0.48, 0.6))
+    skin = keeper.appearance(np.full((4, 4, 3), 90, np.uint8), 0.6)
+    keeper.another_person()
+    keeper.semantics(person(40, 0.53, 0.7))
+    assert skin is not None and keeper.identity.texture is skin.texture
+
+
+def test_different_people_are_told_apart_as_the_readout_sees_them() -> None:
+    """Coefficients of people and their features' scatter, drawn as the readout models both."""
+    readout, rng = default_readout(), np.random.default_rng(7)
+    right = 0
+    for _ in range(20):
+        people = rng.normal(size=(2, len(readout.response))) @ readout.response + readout.mean
+        noise = 0.5 * rng.normal(size=people.shape)
+        shapes = [
+            FaceShape(found.coefficients.astype(np.float32), found.confidence)
+            for features in people + noise
+            for found in (readout.posterior(features, 1.3), readout.posterior(features, 3.0))
+        ]
+        right += face_distance(shapes[0], shapes[1]) < OTHER_COEFFICIENT
+        right += face_distance(shapes[0], shapes[3]) > OTHER_COEFFICIENT
+    assert right == 40
 
 
 @pytest.mark.parametrize("first", ["age", "gender", "face"])

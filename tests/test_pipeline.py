@@ -33,7 +33,7 @@ class FakeObserver:
 
 
 class FakeReconstructor:
-    avatar = None
+    avatar = head = None
     strangers = 0
     stranger_at: int | None = None
 
@@ -202,7 +202,7 @@ async def test_a_stranger_is_told_to_the_slow_loop_once_and_before_the_frame_tha
     slow_loop = SimpleNamespace(
         reset=lambda: None,
         another_person=lambda: told.append("another"),
-        offer=lambda _frame, seen, _state: told.append(seen.index),
+        offer=lambda _frame, view: told.append(view.observation.index),
     )
     reconstructor = FakeReconstructor()
     reconstructor.stranger_at = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from rigs import angle_between
 from engine import quaternions
 from engine.body.kinematics import forward_kinematics
 from engine.body.smplify import BodyFitter
+from engine.engine import EngineOptions, estimators_of
 from engine.fusion.base_avatar import BaseAvatar
 from engine.inference.store import ModelStore
+from engine.perception.finite import only_finite
 from engine.reconstructor import Reconstructor
 from engine.types import AvatarState, Identity, Observation, Phenotypes
 
@@ -73,6 +76,27 @@ def test_a_lost_face_does_not_hold_the_head(
     assert head_error_deg(puppet, state) < 4.0
 
 
+@pytest.mark.parametrize(("graft", "reads_relief"), [(None, True), ("of another model", False)])
+def test_relief_is_read_where_it_can_be_shown(
+    base: BaseAvatar, graft: str | None, reads_relief: bool
+) -> None:
+    """Each reading is a version: on a foreign face, an avatar sent for nothing."""
+    shown = replace(base, graft=graft)  # type: ignore[arg-type]
+    reconstructor = SimpleNamespace(base=shown)
+    options = EngineOptions(semantics=False)
+    estimators = estimators_of(options, None, reconstructor)  # type: ignore[arg-type]
+    assert ("relief" in [estimator.name for estimator in estimators]) == reads_relief
+
+
+def test_the_next_source_begins_without_a_head(
+    puppet: Puppet, standing: np.ndarray, reconstructor: Reconstructor
+) -> None:
+    reconstructor.reconstruct(see(puppet, standing, 0))
+    assert reconstructor.head is not None
+    reconstructor.reset()
+    assert reconstructor.head is None
+
+
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize(
     ("part", "array", "row"),
@@ -102,7 +126,7 @@ def test_a_number_that_is_none_costs_one_part_of_one_frame(
         reconstructor.reconstruct(see(puppet, standing, index))
     seen = see(puppet, standing, first)
     getattr(getattr(seen, part), array)[row] = number
-    state, mesh, _ = reconstructor.reconstruct(seen)
+    state, mesh, _ = reconstructor.reconstruct(only_finite(seen))
     assert np.isfinite(state.rotations_xyzw).all() and np.isfinite(state.expression).all()
     assert np.isfinite(mesh.vertices_m).all()
     for index in range(first + 1, first + 8):
@@ -117,9 +141,8 @@ def test_a_presence_that_is_none_is_an_absence(
     puppet: Puppet, standing: np.ndarray, reconstructor: Reconstructor
 ) -> None:
     seen = see(puppet, standing, 0)
-    state, _, _ = reconstructor.reconstruct(
-        replace(seen, pose=replace(seen.pose, presence=float("nan")))
-    )
+    absent = replace(seen, pose=replace(seen.pose, presence=float("nan")))
+    state, _, _ = reconstructor.reconstruct(only_finite(absent))
     assert state.body_confidence == 0.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -31,8 +32,11 @@ from engine.face.relief.sampling import at_vertices, on_texels, seam_fade
 from engine.face.relief.wrinkle_lines import WrinkleLines, valley_lines
 from engine.face.relief.wrinkles import find_wrinkles
 from engine.fusion.normals import vertex_normals
+from engine.identity_edit import IdentityEdit
+from engine.identity_keeper import IdentityKeeper
 from engine.inference.store import ModelStore
-from engine.types import Camera, FusedMesh
+from engine.relief_from_video import ReliefFromVideo
+from engine.types import Camera, FusedMesh, Identity
 
 SHAPE = (90, 100)
 TEXEL_MM = np.full((*SHAPE, 2), 1.1, np.float32)
@@ -470,3 +474,17 @@ def test_rendered_people_come_closer_never_further(
             assert after < 0.985 * before
     if lines:  # both together
         assert after < 0.95 * before
+
+
+def test_a_pinned_shape_uses_no_reading_up() -> None:
+    """There are few of them, and who lets the shape go again wants them."""
+    relief = ReliefFromVideo(SimpleNamespace(seen=None), lambda: None)  # type: ignore[arg-type, return-value]
+    heights_m = np.full(9, 1e-3, np.float32)
+    relief._relief = SimpleNamespace(views=24, readings=lambda: iter([None, heights_m]))  # type: ignore[assignment]
+    keeper = IdentityKeeper(Identity(), IdentityEdit(pin=True))
+    for _ in range(30):
+        assert relief.tell(keeper) is None
+    keeper.edit(IdentityEdit(pin=False))
+    assert relief.tell(keeper) is None, "half-way"
+    new = relief.tell(keeper)
+    assert new is not None and new.detail_m is heights_m

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ import pytest
 from states import rest_state
 
 from engine.age_and_gender import AgeAndGender
+from engine.errors import AvatarError
 from engine.identity_edit import IdentityEdit
 from engine.identity_keeper import IdentityKeeper, age_for
 from engine.slow_loop import AWAY_S, SlowLoop, visibility
@@ -277,12 +279,96 @@ def test_an_estimator_that_fails_is_told_and_the_others_go_on(
     offer_until(loop, lambda: bool(faces.views))
 
 
+def test_what_failed_on_one_source_is_tried_on_the_next(
+    loop: SlowLoop, reader: Reader, published: list[Identity], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server runs for weeks: one odd picture must not be the end of every later person's age."""
+    with caplog.at_level(logging.ERROR):
+        reader.reading = ZeroDivisionError("four corners in one point")
+        offer_until(loop, lambda: not any(e.name == "age and gender" for e in loop._estimators))
+    reader.reading = OLD_MAN
+    loop.reset()
+    offer_until(loop, lambda: bool(published))
+    assert published[-1].phenotypes.age > 0.8
+
+
+def test_an_avatar_that_cannot_be_made_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    made: list[Identity] = []
+
+    def publish(identity: Identity) -> None:
+        if identity.phenotypes.weight == 1.0:
+            raise AvatarError("too heavy")
+        made.append(identity)
+
+    loop = SlowLoop(IdentityKeeper(BASE), [], publish)
+    loop.start()
+    try:
+        with caplog.at_level(logging.WARNING):
+            loop.edit(IdentityEdit(weight=1.0))
+            wait_for(lambda: bool(caplog.messages))
+        loop.edit(IdentityEdit(weight=0.9))
+        wait_for(lambda: bool(made))
+        assert "too heavy" in caplog.text
+    finally:
+        loop.stop()
+
+
+def test_a_wish_of_the_source_before_is_not_the_next_ones(published: list[Identity]) -> None:
+    """Whoever sent the last camera has no right to the next one's avatar."""
+    loop = SlowLoop(IdentityKeeper(BASE), [], published.append)
+    loop.edit(IdentityEdit(age_years=90))
+    loop.reset()
+    loop.edit(IdentityEdit(weight=0.9))
+    loop.start()
+    try:
+        wait_for(lambda: bool(published))
+        assert published[0].phenotypes == replace(BASE.phenotypes, weight=0.9)
+    finally:
+        loop.stop()
+
+
+def test_a_version_is_shown_though_somebody_else_seems_to_come(
+    reader: Reader, published: list[Identity]
+) -> None:
+    """Else the keeper would take for shown what nobody has seen, and never show it."""
+    loop: SlowLoop
+
+    class Second(Faces):
+        def look(self, views: Views) -> None:
+            if published == [] and not self.resets:
+                loop.another_person()
+
+    loop = SlowLoop(
+        IdentityKeeper(BASE),
+        [AgeAndGender(reader), Second()],
+        published.append,  # type: ignore[arg-type]
+    )
+    reader.reading = replace(OLD_MAN, confidence=5.0)
+    loop.offer(FRAME, View(SEEN, STATE))
+    loop._turn()
+    assert [identity.version for identity in published] == [loop._keeper.identity.version]
+    assert published[0].phenotypes.age > 0.8
+
+
+def test_a_queue_that_is_cleared_while_it_is_drained_gives_what_is_left() -> None:
+    queue = ViewQueue()
+
+    class Cleared(deque[View]):
+        def popleft(self) -> View:
+            view = super().popleft()
+            self.clear()
+            return view
+
+    queue._recent = Cleared([View(SEEN, STATE)] * 3)
+    assert len(queue.drain().recent) == 1
+
+
 def test_what_waits_is_bounded_and_the_newest() -> None:
     queue = ViewQueue()
     for index in range(3 * RECENT):
         frame = replace(FRAME, index=index)
-        queue.put(frame, replace(SEEN, index=index), STATE)
-    queue.put(FRAME, replace(UNSEEN, index=3 * RECENT), STATE)
+        queue.put(frame, View(replace(SEEN, index=index), STATE))
+    queue.put(FRAME, View(replace(UNSEEN, index=3 * RECENT), STATE))
     views = queue.drain()
     assert [view.observation.index for view in views.recent] == [
         *range(2 * RECENT + 1, 3 * RECENT + 1)

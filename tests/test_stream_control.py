@@ -83,6 +83,7 @@ async def test_who_sends_the_camera_may_edit_until_it_ends(person: Person) -> No
         connection, location = await publish(url, Picture())
         session = location.rsplit("/", 1)[1]
         camera = await asyncio.wait_for(anext(server.cameras), 15)
+        camera.__enter__()
         client.edit(Edit(weight=0.9, camera=session))
         await until(lambda: client.identity is not None and client.identity.weight == 0.9)
         second, _ = await publish(url, Picture())
@@ -93,6 +94,17 @@ async def test_who_sends_the_camera_may_edit_until_it_ends(person: Person) -> No
         assert person.edits == [IdentityEdit(weight=0.9)]
         await connection.close()
         await second.close()
+
+
+async def test_a_camera_that_is_not_shown_gives_no_right(person: Person) -> None:
+    """A server that shows its own film would else be anybody's who sends it a camera."""
+    async with watched(person) as (client, refusals, url, server):
+        connection, location = await publish(url, Picture())
+        await asyncio.wait_for(anext(server.cameras), 15)
+        client.edit(Edit(weight=0.9, camera=location.rsplit("/", 1)[1]))
+        await until(lambda: len(refusals) == 1)
+        assert person.edits == []
+        await connection.close()
 
 
 async def test_nobody_is_there_to_change_yet() -> None:

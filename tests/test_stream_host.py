@@ -17,7 +17,8 @@ from rigs import synthetic_avatar
 from states import rest_state
 from test_stream_loopback import GLB, serving, until, watching
 
-from engine.errors import SourceError
+from engine.errors import AvatarError, SourceError
+from engine.identity_edit import IdentityEdit
 from engine.identity_keeper import IdentityKeeper
 from engine.pipeline import Result
 from engine.slow_loop import SlowLoop
@@ -100,6 +101,21 @@ async def test_who_joins_after_the_end_sees_the_last_frame() -> None:
             assert client.state.index == 2
             assert client.status == ""
         assert not task.done()
+
+
+async def test_after_the_end_nobody_is_promised_a_change() -> None:
+    """The numbers would move and the avatar would not."""
+    feed, engine = LiveFeed(), ScriptedEngine()
+    task = asyncio.create_task(host(engine, each([Script(frame(0))]), feed, lambda _: GLB))  # type: ignore
+    await until(lambda: feed.source == "live")
+    feed.edit(IdentityEdit(weight=0.9))
+    assert engine.slow_loop._edit == IdentityEdit(weight=0.9)
+    await until(lambda: feed.source == "ended")
+    with pytest.raises(AvatarError, match="no pictures"):
+        feed.edit(IdentityEdit(weight=0.1))
+    assert engine.slow_loop._edit == IdentityEdit(weight=0.9)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_who_watches_is_told_of_the_end() -> None:

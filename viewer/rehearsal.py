@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+import numpy as np
+
 from engine.engine import Engine, EngineOptions
 from engine.errors import GraphicsError
 from engine.face import appearance
@@ -12,6 +14,7 @@ from engine.face.relief import relief
 from engine.inference.store import ModelStore
 from engine.slot import Policy
 from engine.sources import open_source
+from engine.types import FaceShape, Identity
 from stream import motion_codec
 
 ACTS = (("portrait", 12), ("performer", 40), ("performer:full", 12))
@@ -26,6 +29,9 @@ async def rehearse(store: ModelStore, progress: Callable[[float], None]) -> None
     """
     total, done = sum(frames for _, frames in ACTS), 0
     with Engine.open(EngineOptions(store=store)) as engine:
+        unknown = np.zeros(engine.reconstructor.base.model.identity_count, np.float32)
+        # A face of one's own is fused, and the neck's normals are corrected, on every frame below.
+        engine.reconstructor.become(Identity(face=FaceShape(unknown, 0.0)))
         for spec, frames in ACTS:
             with contextlib.suppress(GraphicsError):  # nothing to warm where nothing is drawn
                 await _act(engine, spec, frames)

@@ -151,7 +151,7 @@ class WindowViewer:
         title = TITLE if identity is None else f"{TITLE}: {summary(identity)}"
         if title != self._title:
             self._title = self._window.title = title
-        self._identity.set_lines(self.editor.lines(identity), now_s, scale)
+        self._identity.set_lines(self.editor.lines(identity, now_s), now_s, scale)
         self._identity.draw(target, (-edge, -edge))
 
     def _draw_inset(self, target: tuple[int, int], edge: int) -> None:
@@ -179,7 +179,8 @@ class WindowViewer:
         if character.lower() == "f":
             self._window.fullscreen = not self._window.fullscreen
         self.controls = press(self.controls, character)
-        self.editor, edit = self.editor.press(character.lower(), self._feed.identity())
+        identity = self._feed.identity()
+        self.editor, edit = self.editor.press(character.lower(), identity, time.monotonic())
         if edit is not None:
             self._feed.edit(edit)
 

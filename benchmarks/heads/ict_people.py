@@ -12,19 +12,15 @@ from engine.avatar.morphable_model import MorphableModel, Part
 from engine.errors import ModelFileError
 from engine.types import F32, I32
 from exporters.face_models.ict import read_ict
+from exporters.face_models.ict_layout import LANDMARKS_68
 
 ICT_VARIABLE = "SARS_ICT"
 NEARBY = Path(__file__).resolve().parents[3] / "shared/data/ict_facekit/ict_light_compact.npz"
 MOST_UNUSUAL = 2.5
 """Standard deviations at which a mode is cut off: beyond, one mode makes a caricature."""
 
-LANDMARK_VERTICES = (
-    268, 493, 1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075,
-    1147, 4269, 3360, 1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708,
-    5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711, 5533, 6216, 6207,
-    6470, 5517, 5966,
-)  # fmt: skip
-"""Vertices of iBUG's landmarks 18 to 68 (brows, nose, lids, lips), from ICT-FaceKit's own list."""
+LANDMARK_VERTICES = tuple(map(int, LANDMARKS_68[17:]))
+"""Vertices of iBUG's landmarks 18 to 68 (brows, nose, lids, lips)."""
 LANDMARKS_478 = (
     70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 98, 97, 2, 326, 327, 33, 160,
     158, 133, 153, 144, 362, 385, 387, 263, 373, 380, 61, 39, 37, 0, 267, 269, 291, 405, 314, 17,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.avatar.topology import FusedAvatar
 from engine.body.kinematics import forward_kinematics
-from engine.body.skin_layout import SkinLayout, sort_for_skinning, with_rest_pose
+from engine.body.skin_layout import SkinLayout, sort_for_skinning, with_identity
 from engine.errors import AvatarError
 from engine.fusion.neck_normals import NormalCorrections, corrected_normals
 from engine.fusion.normals import fan_normals
@@ -184,15 +184,15 @@ class Poser:
     ) -> Poser:
         """A poser of another identity; sorting is skipped where skin and expressions are shared.
 
-        Avatars fused from one :class:`engine.fusion.copy_paste.FusionMap` share both.
+        Avatars fused from one :class:`engine.fusion.copy_paste.FusionMap` share both. Those of one
+        :class:`engine.fusion.graft.Graft` share all but how far the expressions reach.
         """
         ours = self.avatar
-        shared = (
-            avatar.skin_weights is ours.skin_weights
-            and avatar.skin_joints is ours.skin_joints
-            and avatar.morph_offsets_m is ours.morph_offsets_m
-        )
-        layout = with_rest_pose(self.workspace.layout, avatar) if shared else None
+        shared = ("topology", "skin_weights", "skin_joints", "morph_starts", "morph_actions")
+        layout = None
+        if all(getattr(avatar, name) is getattr(ours, name) for name in shared):
+            morphs = avatar.morph_offsets_m is not ours.morph_offsets_m
+            layout = with_identity(self.workspace.layout, avatar, morphs=morphs)
         return Poser(avatar, layout, corrections)
 
     def pose(self, state: AvatarState) -> FusedMesh:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from engine.avatar.topology import FusedAvatar
@@ -18,6 +19,7 @@ from engine.fusion.fans import cover_with_fans
 from engine.fusion.normals import fan_tiles
 from engine.types import ARKIT_NAMES, F32, I32
 
+INT16_MAX = 32767
 SPAN_GAP = 8
 """Spans of one expression that lie closer than this are joined; the gap is filled with zeros."""
 
@@ -33,6 +35,8 @@ class MorphSpans:
     values: NDArray[np.int16]
     """Offsets in steps, all x of the first span, then all its y, then all its z, then the next
     span. Two megabytes of them would not stay in a core's cache; steps are about a micrometre."""
+    entries: I32
+    """(N, 2): for each morph entry of the avatar its span, and its place in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,19 @@ class SkinLayout:
     """Tiles of fans over sorted vertices, for :func:`engine.fusion.normals.fan_normals`."""
 
 
-def with_rest_pose(layout: SkinLayout, avatar: FusedAvatar) -> SkinLayout:
-    """The same order for another identity: only the rest pose differs."""
+def with_identity(layout: SkinLayout, avatar: FusedAvatar, *, morphs: bool) -> SkinLayout:
+    """The same order for another identity of one skin.
+
+    Args:
+        layout: of an avatar with the same topology, skin, morph_starts and morph_actions.
+        avatar: whose rest pose differs.
+        morphs: whether its morph offsets do too.
+    """
     rest = np.ascontiguousarray(avatar.rest_vertices_m[layout.order].T, np.float32)
-    return replace(layout, rest_m=rest)
+    own = layout.morphs
+    if morphs:
+        own = _quantised(own.spans, own.entries, avatar)
+    return replace(layout, rest_m=rest, morphs=own)
 
 
 def sort_for_skinning(avatar: FusedAvatar) -> SkinLayout:
@@ -112,24 +125,41 @@ def _skin_runs(weights: F32) -> SkinRuns:
 
 
 def _morph_spans(avatar: FusedAvatar, places: I32) -> MorphSpans:
-    entry_place = np.repeat(places, np.diff(avatar.morph_starts))
-    spans: list[tuple[int, int, int, int]] = []
-    values: list[F32] = []
-    filled = 0
-    for action in range(len(ARKIT_NAMES)):
-        entries = np.flatnonzero(avatar.morph_actions == action)
-        entries = entries[np.argsort(entry_place[entries])]
-        for part in np.split(entries, np.flatnonzero(np.diff(entry_place[entries]) > SPAN_GAP) + 1):
-            if not len(part):
-                continue
-            first, end = int(entry_place[part[0]]), int(entry_place[part[-1]]) + 1
-            dense = np.zeros((3, end - first), np.float32)
-            dense[:, entry_place[part] - first] = avatar.morph_offsets_m[part].T
-            spans.append((action, first, end, filled))
-            values.append(dense.reshape(-1))
-            filled += dense.size
-    table = np.array(spans, np.int32).reshape(-1, 4)
-    reach = np.array([np.abs(part).max() for part in values], np.float32)
-    steps = np.where(reach > 0, reach / np.iinfo(np.int16).max, 1.0).astype(np.float32)
-    counted = [np.rint(part / step) for part, step in zip(values, steps, strict=True)]
-    return MorphSpans(table, steps, np.concatenate([*counted, np.zeros(0)]).astype(np.int16))
+    place = np.repeat(places, np.diff(avatar.morph_starts))
+    order = np.lexsort((place, avatar.morph_actions))
+    action, sorted_place = avatar.morph_actions[order], place[order]
+    opens = (np.diff(action, prepend=-1) != 0) | (np.diff(sorted_place, prepend=-1) > SPAN_GAP)
+    number = np.cumsum(opens) - 1
+    first = sorted_place[opens]
+    end = sorted_place[np.append(opens[1:], True)[: len(opens)]] + 1
+    begin = np.cumsum(3 * (end - first)) - 3 * (end - first)
+    entries = np.empty((len(order), 2), np.int32)
+    entries[order] = np.stack([number, sorted_place - first[number]], axis=1)
+    spans = np.stack([action[opens], first, end, begin], axis=1).astype(np.int32)
+    return _quantised(spans, entries, avatar)
+
+
+def _quantised(spans: I32, entries: I32, avatar: FusedAvatar) -> MorphSpans:
+    steps = np.empty(len(spans), np.float32)
+    size = 3 * int((spans[:, 2] - spans[:, 1]).sum())
+    values = np.zeros(size, np.int16)
+    _quantise(spans, entries, avatar.morph_offsets_m, steps, values)
+    return MorphSpans(spans, steps, values, entries)
+
+
+@njit(cache=True, nogil=True)
+def _quantise(
+    spans: I32, entries: I32, offsets: F32, steps: F32, values: NDArray[np.int16]
+) -> None:
+    """Steps and values of :class:`MorphSpans`; ``values`` comes filled with zeros."""
+    steps[:] = np.float32(0.0)
+    for n in range(entries.shape[0]):
+        for axis in range(3):
+            steps[entries[n, 0]] = max(steps[entries[n, 0]], abs(offsets[n, axis]))
+    for s in range(steps.shape[0]):
+        steps[s] = steps[s] / np.float32(INT16_MAX) if steps[s] > 0.0 else np.float32(1.0)
+    for n in range(entries.shape[0]):
+        s, place = entries[n, 0], entries[n, 1]
+        for axis in range(3):
+            at = spans[s, 3] + axis * (spans[s, 2] - spans[s, 1]) + place
+            values[at] = np.int16(np.rint(offsets[n, axis] / steps[s]))

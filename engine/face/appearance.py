@@ -19,7 +19,7 @@ from engine.face.face_atlas import FaceAtlas
 from engine.face.face_zones import Zone, face_zones
 from engine.face.landmark_embedding import LANDMARKS, LandmarkEmbedding, default_embedding
 from engine.face.landmark_warp import LandmarkWarp, landmark_shifts
-from engine.face.lighting import LUMINANCE, Lighting, fit_lighting, skin_colour
+from engine.face.lighting import Lighting, fit_lighting, skin_colour
 from engine.face.occlusion import cover_with_hand, depth_around_face
 from engine.face.recolour import Complexion, recolour
 from engine.face.skin_tone import is_skin, lit_colour
@@ -111,11 +111,13 @@ class AppearanceGatherer:
         return float(np.minimum(self._albedo.evidence[self._inside] / ENOUGH, 1.0).mean())
 
     def visible(self) -> F32:
-        """(size, size) in [0, 1] over the atlas' window: how well the last view shows each texel.
+        """(size, size) in {0, 1} over the atlas' window: which texels the last view shows.
 
-        Zero where it is turned away, hidden by the face itself or a hand, dark or glaring.
+        Zero where it is turned away, hidden by the face itself, by a hand or by hair, dark or
+        glaring. How well the others are seen is left to who asks: skin wants to be faced, relief
+        is read best off slanting light.
         """
-        return self.atlas.picture(self._sample.weights)
+        return self.atlas.picture((self._sample.weights > 0.0).astype(np.float32))
 
     def observe(self, view: FaceView) -> float:
         """Take a frame in.
@@ -142,13 +144,12 @@ class AppearanceGatherer:
         self._sharpest = max(0.98 * self._sharpest, sharp, 1e-6)
         weight = float(np.clip(view.weight, 0.0, 1.0)) * view.calm * (sharp / self._sharpest) ** 2
         weight *= facing(view.mesh, self._face_vertices)
-        if weight > 0.0:
-            lighting, tone = light
-            self._complexion.add(view, tone, weight)
-            accumulate(
-                self._albedo, self._sample, lighting, self._zones, weight, view.shut, view.agape
-            )
-            self._views += weight
+        if not weight > 0.0:
+            return 0.0
+        lighting, tone = light
+        self._complexion.add(view, tone, weight)
+        accumulate(self._albedo, self._sample, lighting, self._zones, weight, view.shut, view.agape)
+        self._views += weight
         return weight
 
     def appearance(self) -> Appearance | None:
@@ -170,17 +171,6 @@ class AppearanceGatherer:
         relative = sharpened(with_sober_shadows(relative), self.atlas)
         lay_in(texture, self.atlas.picture(encode(relative * skin)), cover, self.atlas)
         yield Appearance(texture, self.seen_share, self.confidence)
-
-    def detail(self) -> tuple[F32, F32]:
-        """What shading says about relief, for the displacement map.
-
-        Returns:
-            (N,) log luminance of the flattened relative albedo at the atlas' texels, 0 on plain
-            skin, and (N,) the evidence for it (1 is one frame seen face on).
-        """
-        relative = flattened(self._albedo, self.atlas, self._zones)
-        brightness = np.maximum(relative @ LUMINANCE, 1e-2)
-        return np.log(brightness).astype(np.float32), self._albedo.evidence.copy()
 
     def _shifts(self, view: FaceView) -> F32 | None:
         """(478, 2) px; None for landmarks that are not those of this mesh, or of a tiny face."""

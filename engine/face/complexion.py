@@ -18,7 +18,7 @@ HAIR_TEXELS = 300
 HAIR_EVIDENCE = 0.25
 DARKER_HAIR = 0.5
 """Relative luminance below which what is seen above the hairline is hair and not forehead."""
-STRANDS_QUANTILE = 0.3
+STRANDS_QUANTILE = 0.2
 """Much of what is darker than skin there is strands before skin; hair itself is darker still."""
 DARKEST_HAIR = 14.0
 """8-bit: no strand is black in any light."""

@@ -64,10 +64,10 @@ class Zone(IntFlag):
     """Bare skin on nearly everybody: what tells of light and complexion."""
     SCALP = 64
     """Under the hair of the painted default."""
-    BROW = 256
-    """Around the painted brows."""
     RIM = 128
     """Inner sides of lids and lips: never seen at rest, or not for long."""
+    BROW = 256
+    """Around the painted brows."""
 
 
 def face_zones(atlas: FaceAtlas) -> Zones:

@@ -13,7 +13,7 @@ from engine.fusion.copy_paste import FusionMap, displaced, fuse
 from engine.fusion.estimates import BodyEstimate, FaceView, estimates_of
 from engine.fusion.fusion_map_file import load_fusion_map
 from engine.fusion.graft import Graft, build_graft
-from engine.fusion.modes import COPY_PASTE, Fusion, check_mode, fusion_of
+from engine.fusion.modes import ATTENTION, COPY_PASTE, Fusion, check_mode, fusion_of
 from engine.fusion.neck_normals import NormalCorrections, neck_corrections
 from engine.inference.store import BODY_FILE, ModelStore
 from engine.types import Identity, Phenotypes
@@ -80,6 +80,19 @@ class BaseAvatar:
         avatar = self._fusion(self.graft).fuse(BodyEstimate(identity.phenotypes, view=view), face)
         return replace(avatar, texture=skin, identity_version=identity.version)
 
+    def avatars_of(
+        self, identity: Identity, view: FaceView | None = None
+    ) -> tuple[FusedAvatar, FusedAvatar]:
+        """What is shown and what is fitted, fused once where they differ by relief alone.
+
+        Raises:
+            AvatarError: the identity's face or relief was made for another model.
+        """
+        fitted = self.fitted_of(identity)
+        if self.graft is not None or (self.mode == ATTENTION and view is not None):
+            return self.avatar_of(identity, view), fitted
+        return _raised(fitted, identity), fitted
+
     def fitted_of(self, identity: Identity) -> FusedAvatar:
         """Anny's own smooth avatar of one person: what is fitted to landmarks."""
         return self._own(replace(identity, detail_m=None))
@@ -105,14 +118,19 @@ class BaseAvatar:
             return fuse(self.model, self.fusion_map, identity, skin)
         body, face = estimates_of(self.model, identity)
         avatar = self._fusion(None).fuse(replace(body, view=view), face)
-        if identity.detail_m is not None:
-            faces, vertices = avatar.topology.faces, avatar.rest_vertices_m
-            relief = displaced(vertices, faces, identity.detail_m)
-            avatar = replace(avatar, rest_vertices_m=relief)
-        return replace(avatar, texture=skin, identity_version=identity.version)
+        avatar = replace(avatar, texture=skin, identity_version=identity.version)
+        return _raised(avatar, identity)
 
     def _fusion(self, graft: Graft | None) -> Fusion:
         key = self.mode, graft is not None
         if key not in self._fusions:
             self._fusions[key] = fusion_of(self.mode, self.model, self.fusion_map, graft)
         return self._fusions[key]
+
+
+def _raised(smooth: FusedAvatar, identity: Identity) -> FusedAvatar:
+    """A smooth avatar with the identity's relief, where it has one."""
+    if identity.detail_m is None:
+        return smooth
+    relief = displaced(smooth.rest_vertices_m, smooth.topology.faces, identity.detail_m)
+    return replace(smooth, rest_vertices_m=relief)

@@ -6,8 +6,9 @@ cavity hang on lids and lips, so they are the foreign head's; where it has none,
 are bridged to the body's. The body keeps its eyeballs: they turn with its eye joints and carry
 painted irises; they move behind the foreign lids. Gaps are bridged (:mod:`engine.fusion.zipper`).
 
-Expressions of the foreign part are the foreign model's own; skin weights and texture coordinates
-come from the nearest place of the body, so that painted and gathered textures apply.
+Expressions of the foreign part are the foreign model's own, but that lids meet on everybody. Skin
+weights come from the nearest place of the body, texture coordinates from the place that landmarks
+say is the same, so that painted and gathered textures apply.
 """
 
 from __future__ import annotations
@@ -21,29 +22,27 @@ from engine.avatar.anny import PART_NAMES, BodyModel, RestShape
 from engine.avatar.morphable_model import MorphableModel, Part
 from engine.avatar.topology import FusedAvatar, Topology
 from engine.errors import ModelFileError
-from engine.face.head_pose import Similarity, procrustes
+from engine.face.head_pose import Similarity
+from engine.face.landmark_embedding import default_embedding
 from engine.fusion.closest_point import SurfaceTree
-from engine.fusion.copy_paste import SMALLEST_OFFSET_M
 from engine.fusion.estimates import FaceEstimate
 from engine.fusion.face_region import face_triangles
+from engine.fusion.graft_morphs import FaceMorphs, bridged, lid_reach, straighten
 from engine.fusion.graft_surface import grafted_skin, grafted_topology, texture_coordinates
 from engine.fusion.loops import closed_loops
+from engine.fusion.matched_face import MatchedFace, SurfaceMatch
+from engine.fusion.nonrigid import LandmarkPairs, carry
 from engine.fusion.outline import cut_over
 from engine.fusion.registration import apply, inverse, register
 from engine.fusion.stitching import boundary_edges
 from engine.fusion.zipper import Bridge, bridges
-from engine.types import ARKIT_NAMES, F32, F64, I32
+from engine.types import F32, F64, I32
 
 KEPT = 0.8
 """Share of the closest pairs that register the faces: a foreign one reaches beyond ours."""
 EYES = (("L", Part.EYE_LEFT), ("R", Part.EYE_RIGHT))
-MATCHED_M = 1.5e-3
-"""How well a face of one model can be told by another's surface,"""
-INDEPENDENT = 200
-"""at about so many places that do not tell the same."""
-MATCHING_ROUNDS = 3
-RIM_PASSES = 6
-"""How often the outline is averaged along itself."""
+EYES_APART_M = (0.03, 0.15)
+"""From the middle of one eyeball to the other's."""
 Mask = NDArray[np.bool_]
 
 
@@ -61,14 +60,13 @@ class Graft:
     rim: I32
     """The foreign face's outline among those vertices, in order."""
     bridge: Bridge
-    matches: I32
-    """(M,) the body's vertices that have a partner on the foreign face,"""
-    partners: SurfaceMatch
-    """and where that partner is."""
+    matched: MatchedFace
+    """The body's face and the foreign one, place by place."""
     skin_joints: I32
     skin_weights: F32
     similarity: Similarity
     """The foreign mean head on the body's template."""
+    morphs: FaceMorphs
 
     def estimate(self, alpha: F32, confidence: float = 1.0) -> FaceEstimate:
         """The foreign face resampled at the body's vertices, in the foreign frame.
@@ -78,32 +76,13 @@ class Graft:
         shape = self.head.shape(alpha)
         back = inverse(self.similarity)
         vertices = apply(back, self.body.template_m).astype(np.float32)
-        vertices[self.matches] = self.partners.on(shape)
+        vertices[self.matched.vertices] = self.matched.partners.on(shape)
         eyes = np.stack([_middle(self.head, shape, part) for _, part in EYES])
         return FaceEstimate(vertices, eyes, confidence, alpha)
 
     def alpha_of(self, vertices_m: F32) -> F32:
-        """(K,) the foreign model's coefficients whose face comes closest to one of the body's.
-
-        Ridge regression on the matched surface, MAP under alpha ~ N(0, I), in turns with the
-        similarity between the two.
-
-        Args:
-            vertices_m: (V, 3) the body with the person's own face, at rest.
-        """
-        modes = range(len(self.head.identity))
-        basis = np.stack([self.partners.on(self.head.identity.mode(k)) for k in modes], axis=-1)
-        mean, wanted = self.partners.on(self.head.mean_m), vertices_m[self.matches].astype(float)
-        # Neighbours are off together: all of them say no more than INDEPENDENT alone would.
-        noise = MATCHED_M**2 * len(mean) / INDEPENDENT
-        alpha: F64 = np.zeros(len(modes))
-        for _ in range(MATCHING_ROUNDS):
-            placed = procrustes(mean + basis @ alpha, wanted, np.ones(len(mean)))
-            own = apply(inverse(placed), wanted) - mean
-            flat, scaled = basis.reshape(-1, len(modes)), noise / placed.scale**2
-            normal = flat.T @ flat + scaled * np.eye(len(modes))
-            alpha = np.asarray(np.linalg.solve(normal, flat.T @ own.ravel()), np.float64)
-        return alpha.astype(np.float32)
+        """(K,) the foreign coefficients whose face comes closest to that of a body (V, 3)."""
+        return self.matched.alpha_of(vertices_m)
 
     def avatar(self, alpha: F32, rest: RestShape) -> FusedAvatar:
         """The fused avatar of a foreign face on a body, at rest.
@@ -112,25 +91,19 @@ class Graft:
             alpha: the face's identity coefficients.
             rest: the body, at best one whose own face resembles the foreign one.
         """
-        shape = self.head.shape(alpha).astype(np.float64)
-        wanted = rest.vertices_m[self.matches].astype(np.float64)
-        here = self.partners.on(shape)
-        placed = procrustes(here, wanted, np.ones(len(wanted)))
+        own = self.head.shape(alpha)
+        shape = own.astype(np.float64)
+        placed = self.matched.placed(shape, rest.vertices_m)
         body, joints = self._with_eyes(rest, shape, placed)
         parts = [body[self.kept_body], apply(placed, shape[self.kept_head])]
         solid = np.concatenate(parts)
-        _straighten(solid, self.rim)
-        vertices = np.concatenate([solid, self._bridged(solid)]).astype(np.float32)
-        starts, actions, offsets = self._morphs(placed)
+        straighten(solid, self.rim)
+        vertices = np.concatenate([solid, bridged(self.bridge, solid)]).astype(np.float32)
         return FusedAvatar(
             self.topology, vertices, joints, self.body.joint_names, self.body.parents,
-            self.skin_joints, self.skin_weights, starts, actions, offsets, None, 0,
+            self.skin_joints, self.skin_weights, self.morphs.starts, self.morphs.actions,
+            self.morphs.offsets_m(placed, lid_reach(self.head, own)), None, 0,
         )  # fmt: skip
-
-    def _bridged(self, values: F64) -> F64:
-        """(R, C) of the bridge from (B + N, C) of all others."""
-        b = self.bridge
-        return np.asarray(np.einsum("rs,rsc->rc", b.weights, values[b.sources]))
 
     def _with_eyes(self, rest: RestShape, shape: F64, placed: Similarity) -> tuple[F64, F32]:
         """The body's eyeballs, moved and scaled into the foreign sockets."""
@@ -145,44 +118,15 @@ class Graft:
             vertices[own] = target + scale * (vertices[own] - centre)
         return vertices, joints
 
-    def _morphs(self, placed: Similarity) -> tuple[I32, I32, F32]:
-        """The body's own sparse offsets, the foreign face's, and the bridge's by its stencils."""
-        count = len(self.kept_body)
-        dense = np.zeros((count + len(self.kept_head), len(ARKIT_NAMES), 3), np.float32)
-        own = _dense_morphs(self.body)[self.kept_body]
-        dense[:count] = own
-        turn = (placed.scale * placed.rotation).astype(np.float32)
-        for action in np.flatnonzero(self.head.actions):
-            dense[count:, action] = self.head.expression.mode(int(action))[self.kept_head] @ turn.T
-        _straighten(dense, self.rim)
-        ring = self._bridged(dense.reshape(len(dense), -1).astype(np.float64))
-        dense = np.concatenate([dense, ring.reshape(-1, len(ARKIT_NAMES), 3).astype(np.float32)])
-        moved = np.linalg.norm(dense, axis=2) > SMALLEST_OFFSET_M
-        starts = np.concatenate([[0], np.cumsum(moved.sum(axis=1))])
-        return starts.astype(np.int32), np.nonzero(moved)[1].astype(np.int32), dense[moved]
-
-
-@dataclass(frozen=True, slots=True)
-class SurfaceMatch:
-    """Fixed places on the foreign mesh."""
-
-    corners: I32
-    """(M, 3)."""
-    barycentric: F64
-    """(M, 3)."""
-
-    def on(self, vertices: F32 | F64) -> F64:
-        """(M, 3) where they are on these vertices."""
-        return np.asarray(np.einsum("mk,mkc->mc", self.barycentric, vertices[self.corners]))
-
 
 def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
     """Cut and stitch the head's mean face onto the body's template.
 
     Raises:
-        ModelFileError: the head shows nothing where the body's face is, or its openings there are
-            not the body's.
+        ModelFileError: the head has no eyeballs or is none in metres, shows nothing where the
+            body's face is, or its openings there are not the body's.
     """
+    _check_eyes(head)
     skin = face_triangles(body)
     laid = _laid(body, skin, head)
     placed = apply(laid, head.mean_m)
@@ -197,16 +141,33 @@ def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
     faces = np.concatenate([new_body[body_faces], new_head[head_faces]])
     rims = closed_loops(boundary_edges(new_head[head_faces]))
     gaps = _gaps(rims, closed_loops(boundary_edges(new_body[body_faces])), solid, head.name)
-    _straighten(solid, rims[0])
+    straighten(solid, rims[0])
     joined = bridges(faces, gaps, solid)
-    uv = texture_coordinates(body, skin, head, placed, head_faces)
+    followed = _followed(body, skin, head, placed)
+    uv = texture_coordinates(body, followed, skin, head, placed, head_faces)
     topology = grafted_topology(body, body_faces, faces, joined, uv, solid)
-    matches, partners = _matches(body, skin, head, placed)
+    matched = _matched(body, followed, skin, head, placed)
     joints, weights = grafted_skin(body, kept_body, placed[kept_head], joined)
+    morphs = FaceMorphs.of(body, head, (kept_body, kept_head), rims[0], joined, laid)
     return Graft(
         body, head, topology, kept_body.astype(np.int32), kept_head.astype(np.int32), rims[0],
-        joined, matches, partners, joints, weights, laid,
+        joined, matched, joints, weights, laid, morphs,
     )  # fmt: skip
+
+
+def _check_eyes(head: MorphableModel) -> None:
+    eyes = [head.mean_m[np.unique(head.faces_of(part))] for _, part in EYES]
+    if not all(map(len, eyes)):
+        raise ModelFileError(
+            f"{head.name} has no eyeballs: a head that can be joined to the body has its eyes "
+            "apart from its skin, as ICT-FaceKit and FLAME do"
+        )
+    apart = float(np.linalg.norm(eyes[0].mean(axis=0) - eyes[1].mean(axis=0)))
+    if not EYES_APART_M[0] < apart < EYES_APART_M[1]:
+        raise ModelFileError(
+            f"the eyes of {head.name} are {apart:.3g} m apart, expected {EYES_APART_M[0]} to "
+            f"{EYES_APART_M[1]} m; convert it again"
+        )
 
 
 def _behind(body: BodyModel, head: MorphableModel) -> Mask:
@@ -267,29 +228,33 @@ def _renumbered(kept: NDArray[np.integer], count: int, first: int) -> I32:
     return numbers
 
 
-def _straighten(values: F32 | F64, rim: I32) -> None:
-    """Average the outline's stairs, which follow the foreign triangles, along it, in place."""
-    for _ in range(RIM_PASSES):
-        along = values[rim]
-        values[rim] = (np.roll(along, 1, axis=0) + 2 * along + np.roll(along, -1, axis=0)) / 4
+def _followed(body: BodyModel, skin: Mask, head: MorphableModel, placed: F64) -> F64:
+    """(V, 3) the template with its face warped onto the foreign one: lips on lips, brows on brows.
+
+    Without landmarks nearest places must do.
+    """
+    followed = body.template_m.astype(np.float64)
+    if head.landmarks is None:
+        return followed
+    known = head.landmarks.placed
+    pairs = LandmarkPairs(
+        default_embedding().landmarks_m(body.template_m)[known].astype(np.float64),
+        head.landmarks.on(placed.astype(np.float32))[known].astype(np.float64),
+    )
+    face = np.unique(body.faces[skin])
+    followed[face] = carry(followed[face], pairs)
+    return followed
 
 
-def _matches(
-    body: BodyModel, skin: Mask, head: MorphableModel, placed: F64
-) -> tuple[I32, SurfaceMatch]:
-    """For the face's vertices of the body, the place of the foreign face that faces them."""
-    vertices = np.unique(body.faces[skin])
+def _matched(
+    body: BodyModel, followed: F64, skin: Mask, head: MorphableModel, placed: F64
+) -> MatchedFace:
+    """For the face's vertices of the body, the place of the foreign face that they mean."""
+    vertices = np.unique(body.faces[skin]).astype(np.int32)
     foreign = head.faces_of(Part.FACE, Part.HEAD)
-    tree = SurfaceTree(placed, foreign)
-    found = tree.closest(body.template_m[vertices])
-    return vertices.astype(np.int32), SurfaceMatch(foreign[found.triangles], found.barycentric)
-
-
-def _dense_morphs(body: BodyModel) -> F32:
-    counts = np.diff(body.morph_starts)
-    dense = np.zeros((len(counts), len(ARKIT_NAMES), 3), np.float32)
-    dense[np.repeat(np.arange(len(counts)), counts), body.morph_actions] = body.morph_offsets_m
-    return dense
+    found = SurfaceTree(placed, foreign).closest(followed[vertices])
+    partners = SurfaceMatch(foreign[found.triangles], found.barycentric)
+    return MatchedFace.of(head, vertices, partners)
 
 
 def _eyeball(body: BodyModel, side: str) -> NDArray[np.integer]:

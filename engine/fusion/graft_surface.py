@@ -17,9 +17,18 @@ Mask = NDArray[np.bool_]
 
 
 def texture_coordinates(
-    body: BodyModel, skin: Mask, head: MorphableModel, placed: F64, faces: I32
+    body: BodyModel, followed: F64, skin: Mask, head: MorphableModel, placed: F64, faces: I32
 ) -> F32:
-    """(F, 3, 2) of the foreign corners, from the nearest place of the same kind on the body."""
+    """(F, 3, 2) of the foreign corners, from the same place of the body, or the nearest.
+
+    Args:
+        body: whose texture it is.
+        followed: (V, 3) its vertices, where its skin means the same places of the foreign face.
+        skin: (F_body,) its face.
+        head: the foreign head.
+        placed: (V_head, 3) its vertices on the body's template.
+        faces: (F, 3) of its triangles.
+    """
     kinds = {
         "skin": (skin, np.isin(head.face_parts, (Part.FACE, Part.HEAD))),
         "eye_cavity": (_part(body, "eye_cavity"), head.face_parts == Part.EYE_SOCKETS),
@@ -32,7 +41,7 @@ def texture_coordinates(
         if not len(rows):
             continue
         corners, inverse = np.unique(faces[rows], return_inverse=True)
-        found = SurfaceTree(body.template_m, body.faces[on_body]).closest(placed[corners])
+        found = SurfaceTree(followed, body.faces[on_body]).closest(placed[corners])
         uv = body.uvs[body.face_uvs[on_body][found.triangles]]
         uvs[rows] = np.einsum("nk,nkc->nc", found.barycentric, uv)[inverse.reshape(-1, 3)]
     return uvs

@@ -60,12 +60,13 @@ def neck_corrections(avatar: FusedAvatar, model: BodyModel, rest: RestShape) -> 
     vertex_normals(rest.vertices_m, model.faces, wanted)
     loop = vertices[closed_loops(avatar.topology.seam_edges)[0]].astype(np.float64)
     near = np.flatnonzero(_below(vertices, loop))
-    away = np.linalg.norm(vertices[near][:, None] - loop, axis=2).min(axis=1)
-    face = avatar.topology.regions[near] == Region.FACE
-    share = np.clip(1.0 - away / np.where(face, FADE_M, REACH_M), 0.0, 1.0)
+    reach = np.where(avatar.topology.regions[near] == Region.FACE, FADE_M, REACH_M)
+    share = 1.0 - _distances(vertices[near], loop) / reach
+    near, share = near[share > 0.0], share[share > 0.0]
     share = share * share * (3.0 - 2.0 * share)
-    nearest = SurfaceTree(rest.vertices_m, model.faces).closest(vertices[near])
-    target = nearest.interpolate(model.faces, wanted.astype(np.float64))
+    faces = _around(rest.vertices_m, model.faces, vertices[near])
+    nearest = SurfaceTree(rest.vertices_m, faces).closest(vertices[near])
+    target = nearest.interpolate(faces, wanted.astype(np.float64))
     target /= np.maximum(np.linalg.norm(target, axis=1, keepdims=True), 1e-12)
     offsets = share[:, None] * (target - own[near])
     kept = np.linalg.norm(offsets, axis=1) > SMALLEST
@@ -86,6 +87,30 @@ def _below(vertices: F32, loop: F64) -> NDArray[np.bool_]:
     middle = (low[1] + high[1]) / 2
     inside = ((vertices > low - REACH_M) & (vertices < high + REACH_M)).all(axis=1)
     return np.asarray(inside & (vertices[:, 1] < middle))
+
+
+@njit(cache=True, nogil=True)
+def _distances(points: F32, loop: F64) -> F64:
+    """(N,) from each of the points to the nearest of (H, 3) the loop's."""
+    least = np.empty(points.shape[0])
+    for i in range(points.shape[0]):
+        square = np.inf
+        for j in range(loop.shape[0]):
+            x, y, z = (
+                points[i, 0] - loop[j, 0],
+                points[i, 1] - loop[j, 1],
+                points[i, 2] - loop[j, 2],
+            )
+            square = min(square, x * x + y * y + z * z)
+        least[i] = math.sqrt(square)
+    return least
+
+
+def _around(vertices: F32, faces: I32, points: F32) -> I32:
+    """(G, 3) the triangles with a corner near the points' box: sorting all would take long."""
+    low, high = points.min(axis=0) - REACH_M, points.max(axis=0) + REACH_M
+    inside = ((vertices > low) & (vertices < high)).all(axis=1)
+    return np.ascontiguousarray(faces[inside[faces].any(axis=1)])
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -24,6 +24,8 @@ LANDMARK_WIDTH = 0.6
 """Width of the first field, in root mean square radii of the landmarks."""
 WIDTHS = ((0.5, 300), (0.25, 600), (0.12, 1200), (0.06, 2000))
 """Widths of the later fields, in the same unit, and how many template points are paired."""
+CARRIED = 3
+"""How many of these widths there are landmarks for."""
 ROUNDS = 4
 """Fields of each width."""
 STEEPNESS = 0.15
@@ -80,6 +82,21 @@ def warp(template: SurfaceTree, target: SurfaceTree, landmarks: LandmarkPairs) -
             )
             vertices, marks = field.move(vertices), field.move(marks)
     return vertices
+
+
+def carry(points: F64, landmarks: LandmarkPairs) -> F64:
+    """(N, 3) points moved as landmarks around them are, by ever narrower fields.
+
+    Enough, and far quicker than :func:`warp`, where landmarks lie dense.
+    """
+    centred = landmarks.target - landmarks.target.mean(axis=0)
+    radius = float(np.sqrt((centred**2).sum(axis=1).mean()))
+    moved, marks = points, landmarks.template
+    for width in (LANDMARK_WIDTH, *(width for width, _ in WIDTHS[:CARRIED])):
+        shift, noise = landmarks.target - marks, LANDMARK_NOISE * radius
+        field = _Field.regress(marks, shift, width * radius, noise)
+        moved, marks = field.move(moved), field.move(marks)
+    return moved
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import cv2
 
 from engine.perception.body import BodyTracker
 from engine.perception.face import FaceTracker
+from engine.perception.finite import only_finite
 from engine.perception.hand_side import distinct
 from engine.perception.hands import HandTracker
 from engine.perception.networks import Networks
@@ -85,7 +86,7 @@ class Observer:
         observation = Observation(
             frame.index, frame.captured_at_ns, width, height, face_found, pose, left, right
         )
-        return observation, {
+        return only_finite(observation), {
             "body": body_ms,
             "left_hand": left_ms,
             "right_hand": right_ms,

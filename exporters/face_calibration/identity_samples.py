@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -56,16 +55,6 @@ class IdentitySamples:
     """(P, K) who they are."""
     features: F64
     """(P, F) what their views say, mm."""
-
-    def save(self, path: Path) -> None:
-        """Write as one array file."""
-        np.savez(path, **{f.name: getattr(self, f.name) for f in fields(self)})
-
-    @staticmethod
-    def load(path: Path) -> IdentitySamples:
-        """Read what :meth:`save` wrote."""
-        with np.load(path, allow_pickle=False) as archive:
-            return IdentitySamples(**{f.name: archive[f.name] for f in fields(IdentitySamples)})
 
 
 def observe_identities(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -52,16 +51,6 @@ class Samples:
     """(N, 3) focal length, cx, cy in pixels."""
     points_px: F32
     """(N, 478, 3) what the network found."""
-
-    def save(self, path: Path) -> None:
-        """Write as one array file."""
-        np.savez(path, **{f.name: getattr(self, f.name) for f in fields(self)})
-
-    @staticmethod
-    def load(path: Path) -> Samples:
-        """Read what :meth:`save` wrote."""
-        with np.load(path, allow_pickle=False) as archive:
-            return Samples(**{f.name: archive[f.name] for f in fields(Samples)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from engine.types import F64
 MIRROR = np.array([-1.0, 1.0, 1.0])
 JITTER = 1e-6
 SMALLEST_SHARE = 1e-4
-"""Of a kernel's trace: directions with less are left out."""
+"""Of a kernel's mean eigenvalue: directions with less are left out."""
 
 
 @dataclass(frozen=True, slots=True)

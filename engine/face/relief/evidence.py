@@ -20,7 +20,7 @@ import numpy as np
 
 from engine.types import F32
 
-SUMS = 10
+SUMS = 9
 
 
 class SlopeEvidence(NamedTuple):
@@ -57,7 +57,7 @@ class Accumulator:
         """
         w, d, cu, cv = weights, detail, response[..., 0], response[..., 1]
         one = np.ones_like(w)
-        terms = (one, cu, cv, cu * cu, cu * cv, cv * cv, d, d * cu, d * cv, d * d)
+        terms = (one, cu, cv, cu * cu, cu * cv, cv * cv, d, d * cu, d * cv)
         for total, term in zip(self._sums, terms, strict=True):
             total += w * term
 
