@@ -84,7 +84,8 @@ FaceModelOption = Annotated[
     typer.Option(
         "--face",
         metavar="FILE",
-        help="Show the face of another head model on the body: a file of `sars convert`.",
+        help="Show the face of another head model on the body, without relief and wrinkles: a file "
+        "of `sars convert`.",
     ),
 ]
 DisplacementOption = Annotated[

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
-
 from engine.face.head_pose import HeadPose
-from engine.types import ARKIT_NAMES, AvatarState, Frame, Observation
+from engine.face.view import calm
+from engine.types import AvatarState, Frame, Observation
 
-CALM = 0.6
-"""Sum of squared actions at which a face counts a third."""
-_SHAPES = np.array([not name.startswith("eyeLook") for name in ARKIT_NAMES])
 RECENT = 64
 """Landmark sets that wait at most, the newest ones: two seconds' worth. Pictures: one."""
 
@@ -50,8 +45,7 @@ class Views:
 
 def at_rest(view: View) -> float:
     """In [0, 1]: how much a face is seen as it is when it does nothing."""
-    actions = view.state.expression[_SHAPES]
-    return view.state.face_confidence * math.exp(-float(actions @ actions) / CALM)
+    return view.state.face_confidence * calm(view.state.expression)
 
 
 class ViewQueue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -21,7 +22,7 @@ from engine.types import (
     Observation,
 )
 
-LEAST_FACE_PX = 48.0
+LEAST_FACE_PX = 80.0
 """A face smaller than this shows no features worth painting on."""
 CALM = 0.6
 """Sum of squared actions at which a face's look weighs a third."""
@@ -95,7 +96,13 @@ class FaceView:
     @property
     def calm(self) -> float:
         """In [0, 1]: 1 is a face at rest."""
-        return float(np.exp(-(self.expression[_SHAPES] ** 2).sum() / CALM))
+        return calm(self.expression)
+
+
+def calm(expression: F32) -> float:
+    """In [0, 1]: how much a face shows what it is like at rest; looking around is no action."""
+    actions = expression[_SHAPES]
+    return math.exp(-float(actions @ actions) / CALM)
 
 
 def facing(mesh: FusedMesh, face_vertices: I32) -> float:

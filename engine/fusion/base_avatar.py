@@ -64,6 +64,8 @@ class BaseAvatar:
     def avatar_of(self, identity: Identity, view: FaceView | None = None) -> FusedAvatar:
         """The fused avatar of one person, at rest: what is shown.
 
+        Another model's face has no relief: that is one number for each of Anny's own vertices.
+
         Args:
             identity: whose. Without a face of its own all modes give the same.
             view: how the face was seen, for the mode that weighs by it.

@@ -143,7 +143,7 @@ def build_graft(body: BodyModel, head: MorphableModel) -> Graft:
     gaps = _gaps(rims, closed_loops(boundary_edges(new_body[body_faces])), solid, head.name)
     straighten(solid, rims[0])
     joined = bridges(faces, gaps, solid)
-    followed = _followed(body, skin, head, placed)
+    followed = _followed(body, head, placed)
     uv = texture_coordinates(body, followed, skin, head, placed, head_faces)
     topology = grafted_topology(body, body_faces, faces, joined, uv, solid)
     matched = _matched(body, followed, skin, head, placed)
@@ -228,8 +228,8 @@ def _renumbered(kept: NDArray[np.integer], count: int, first: int) -> I32:
     return numbers
 
 
-def _followed(body: BodyModel, skin: Mask, head: MorphableModel, placed: F64) -> F64:
-    """(V, 3) the template with its face warped onto the foreign one: lips on lips, brows on brows.
+def _followed(body: BodyModel, head: MorphableModel, placed: F64) -> F64:
+    """(V, 3) the template with its head warped onto the foreign one: lips on lips, brows on brows.
 
     Without landmarks nearest places must do.
     """
@@ -241,8 +241,8 @@ def _followed(body: BodyModel, skin: Mask, head: MorphableModel, placed: F64) ->
         default_embedding().landmarks_m(body.template_m)[known].astype(np.float64),
         head.landmarks.on(placed.astype(np.float32))[known].astype(np.float64),
     )
-    face = np.unique(body.faces[skin])
-    followed[face] = carry(followed[face], pairs)
+    # All of the head: sockets and mouth hang on lids and lips.
+    followed[body.head_vertices] = carry(followed[body.head_vertices], pairs)
     return followed
 
 
