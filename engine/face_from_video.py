@@ -37,7 +37,7 @@ class FaceFromVideo:
         readable = 1.0
         if views.picture is not None and views.picture.view.observation.face is not None:
             readable = legibility(views.picture.frame.image, views.picture.view.observation.face)
-        shown = views.picture
+        images = {id(shown.view): shown.frame.image for shown in views.turned}
         for view in views.recent:
             face, head = view.observation.face, view.head
             weight = readable * stillness(self._before, view) * view.state.face_confidence
@@ -45,7 +45,7 @@ class FaceFromVideo:
             self._before = view
             if face is not None and head is not None:
                 expression, camera = view.state.expression, view.state.camera
-                image = shown.frame.image if shown is not None and shown.view is view else None
+                image = images.get(id(view))
                 self._is_new |= self._fitter.observe(face, head, expression, camera, weight, image)
 
     def tell(self, keeper: IdentityKeeper) -> Identity | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -10,8 +11,10 @@ from engine.face.head_pose import HeadPose
 from engine.face.view import calm
 from engine.types import AvatarState, Frame, Observation
 
+TURN = math.radians(20.0)
+MOST_TURNS = 2
 RECENT = 64
-"""Landmark sets that wait at most, the newest ones: two seconds' worth. Pictures: one."""
+"""Landmark sets that wait at most, the newest ones: two seconds' worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ class Views:
     recent: tuple[View, ...]
     """At most RECENT, oldest first; a frame without a face is here too."""
     picture: Picture | None
-    """Of the pictures with a face the one that shows it most at rest."""
+    """Of the pictures with a face the one that shows most of it, most at rest."""
+    turned: tuple[Picture, ...] = ()
+    """The calmest for each TURN of the head to either side: together they show depth."""
 
 
 def at_rest(view: View) -> float:
@@ -48,8 +53,34 @@ def at_rest(view: View) -> float:
     return view.state.face_confidence * calm(view.state.expression)
 
 
+def _turn(view: View) -> int:
+    """To which side the head is turned, and how far, in steps of TURN; 0 is to the front."""
+    if view.head is None:
+        return 0
+    _, y, _, w = view.head.rotation_xyzw.tolist()
+    steps = round(2.0 * math.atan2(y, w) / TURN) if w else 0
+    return min(max(steps, -MOST_TURNS), MOST_TURNS)
+
+
+def _facing(view: View) -> float:
+    """In [0, 1]: how much of the face is seen."""
+    return math.cos(_turn(view) * TURN) ** 2
+
+
+def _is_older(before: View, now: View) -> bool:
+    """Whether a view shows an avatar that was replaced since: it is of no use."""
+    return before.state.identity_version != now.state.identity_version
+
+
+def _clearest(pictures: list[Picture]) -> Picture | None:
+    """Of those that show the newest avatar the one that shows most of a face at rest."""
+    newest = max((p.view.state.identity_version for p in pictures), default=0)
+    fresh = (p for p in pictures if p.view.state.identity_version == newest)
+    return max(fresh, key=lambda p: at_rest(p.view) * _facing(p.view), default=None)
+
+
 class ViewQueue:
-    """Queue policy: drop_oldest(RECENT) for landmarks, best(1) for the picture.
+    """Queue policy: drop_oldest(RECENT) for landmarks, best(1) of each turn for the pictures.
 
     Who talks is at rest now and then, and one such picture tells more of a person than many of
     others. One thread puts, another drains. Each operation is atomic in Python, so there is no
@@ -58,30 +89,28 @@ class ViewQueue:
 
     def __init__(self) -> None:
         self._recent: deque[View] = deque(maxlen=RECENT)
-        self._picture: Picture | None = None
-        self._rest = 0.0
+        self._pictures: dict[int, tuple[float, Picture]] = {}
 
     def put(self, frame: Frame, view: View) -> None:
         """Leave one frame: an append, and an assignment where it is the best so far."""
         self._recent.append(view)
         if view.observation.face is not None:
-            rest = at_rest(view)
-            best = self._picture
-            # What shows an avatar that was replaced since is of no use.
-            stale = best is None or best.view.state.identity_version != view.state.identity_version
-            if stale or rest >= self._rest:
-                self._picture, self._rest = Picture(frame, view), rest
+            rest, turn = at_rest(view), _turn(view)
+            best = self._pictures.get(turn)
+            if best is None or rest >= best[0] or _is_older(best[1].view, view):
+                self._pictures[turn] = rest, Picture(frame, view)
 
     def drain(self) -> Views:
         """Take what is there."""
-        picture, self._picture = self._picture, None
+        kept, self._pictures = self._pictures, {}
         recent: list[View] = []
         waiting = len(self._recent)  # what comes meanwhile is the next turn's
         with contextlib.suppress(IndexError):  # another thread may clear it meanwhile
             recent.extend(self._recent.popleft() for _ in range(waiting))
-        return Views(tuple(recent), picture)
+        pictures = [picture for _, picture in kept.values()]
+        return Views(tuple(recent), _clearest(pictures), tuple(pictures))
 
     def clear(self) -> None:
         """Drop what is there: it shows somebody who has gone."""
-        self._picture = None
+        self._pictures = {}
         self._recent.clear()

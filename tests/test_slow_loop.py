@@ -17,6 +17,7 @@ from states import rest_state
 
 from engine.age_and_gender import AgeAndGender
 from engine.errors import AvatarError
+from engine.face.head_pose import HeadPose
 from engine.identity_edit import IdentityEdit
 from engine.identity_keeper import IdentityKeeper, age_for
 from engine.slow_loop import AWAY_S, SlowLoop, visibility
@@ -376,6 +377,30 @@ def test_what_waits_is_bounded_and_the_newest() -> None:
     assert views.picture is not None
     assert views.picture.frame.index == views.picture.view.observation.index == 3 * RECENT - 1
     assert queue.drain() == Views((), None)
+
+
+def test_a_picture_of_each_turn_of_the_head_waits_and_the_frontal_one_is_shown() -> None:
+    """Depth is seen from the sides; age, gender and skin from the front."""
+    queue = ViewQueue()
+    for index, degrees in enumerate((0, 21, 38, -19, 2, 24)):
+        half = np.radians(degrees) / 2
+        rotation = np.array([0, np.sin(half), 0, np.cos(half)], np.float32)
+        head = HeadPose(rotation, np.zeros(3, np.float32), 1.0)
+        seen = replace(SEEN, index=index)
+        queue.put(replace(FRAME, index=index), View(seen, STATE, head))
+    views = queue.drain()
+    assert sorted(picture.frame.index for picture in views.turned) == [2, 3, 4, 5]
+    assert views.picture is not None and views.picture.frame.index == 4
+
+
+def test_a_picture_of_an_avatar_that_was_replaced_gives_way() -> None:
+    queue = ViewQueue()
+    queue.put(FRAME, View(SEEN, STATE))
+    acting = replace(STATE, identity_version=STATE.identity_version + 1)
+    acting = replace(acting, expression=np.full_like(STATE.expression, 0.5))
+    queue.put(replace(FRAME, index=7), View(SEEN, acting))
+    picture = queue.drain().picture
+    assert picture is not None and picture.frame.index == 7
 
 
 def test_the_loop_rests_longer_than_it_works(reader: Reader, published: list[Identity]) -> None:
