@@ -23,8 +23,9 @@ LIDS = (
     (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
 )
 """The lids' edges around each iris of EYES, in order."""
-LIMBUS = 1.15
-"""Radii of the iris from which on there is nothing of it in a pixel."""
+LIMBUS, LIMBUS_PX = 1.15, 0.9
+"""Radii of the iris from which on there is nothing of it in a pixel, and pixels past its edge: lens
+and colour subsampling carry a blue iris that far."""
 LEAST_RADIUS_PX = 3.0
 """Beside a smaller iris no pixel is all white."""
 CLEAR = 0.95
@@ -52,12 +53,12 @@ pictures are exposed well and some are far off, which is a Laplacian prior: the 
 behind a noisy measurement is that measurement, brought towards none by a fixed amount;"""
 BELIEVED = 0.70
 """and of the rest this share, for whites differ from person to person."""
-TINT_BELIEVED = 0.60
 DARKENING_BELIEVED = 0.35
 """The same where skin seems too bright: cameras are made to expose for faces;"""
 CLIPPED = (0.60, 0.85)
 """and from the first to the second, linear, of its brightest channel that belief ends: what is
 clipped only looks darker against the whites than it is."""
+TINT_BELIEVED = 0.60
 PALEST = 0.50
 """Luminance of skin past which nobody is brightened: behind glasses whites are grey."""
 HALF_SURE = 0.6
@@ -93,7 +94,12 @@ def eye_white(image: U8, points_px: F32, tone: F32) -> EyeWhite | None:
     if not min(radii) >= LEAST_RADIUS_PX or not np.isfinite(points_px[[*LIDS[0], *LIDS[1]]]).all():
         return None
     eyes = [
-        _between(image, points_px[list(lids), :2], points_px[iris, :2], LIMBUS * radius)
+        _between(
+            image,
+            points_px[list(lids), :2],
+            points_px[iris, :2],
+            max(LIMBUS * radius, radius + LIMBUS_PX),
+        )
         for lids, (iris, _), radius in zip(LIDS, EYES, radii, strict=True)
     ]
     pixels = LINEAR[np.concatenate(eyes)]
