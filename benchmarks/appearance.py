@@ -23,10 +23,12 @@ import typer
 
 from benchmarks.relief_truth import Skin, spoilt
 from engine.avatar.paint import Look
-from engine.avatar.paint.atlas import HEAD
+from engine.avatar.paint.atlas import EYE_FRONTS, HEAD
+from engine.avatar.paint.eyes import SCLERA as PAINTED_WHITE
 from engine.avatar.topology import FusedAvatar
 from engine.engine import Engine, EngineOptions
 from engine.face.appearance import AppearanceGatherer, rehearse
+from engine.face.eye_white import SCLERA, SOCKET
 from engine.face.face_atlas import FaceAtlas
 from engine.face.view import FaceView
 from engine.rendering.background import room
@@ -113,6 +115,7 @@ def compare(people: Iterable[int], frames: int) -> Iterator[Row]:
             performer = open_performer(f"webcam,seed={number}")
             assert performer.avatar.texture is not None
             own = spoilt(performer.avatar.texture, SKIN, np.random.default_rng([number, 0x5B07]))
+            own = in_sockets(own)
             for light in (number, number + OTHER_LIGHT):
                 film = Film(performer, own, light, frames)
                 yield _row(engine, gatherer, default, film, number)
@@ -259,6 +262,19 @@ def neck_of(texture: U8, default: FusedAvatar) -> Neck:
         float(np.percentile(steps, 95)),
         float(np.percentile(inside, 95)),
     )
+
+
+def in_sockets(texture: U8) -> U8:
+    """A painted texture (H, H, 3) whose eyes are as dark as sockets leave real ones.
+
+    The renderer knows no occlusion: painted as they are, eyes would be lit like a forehead.
+    """
+    shade = 255.0 * np.sqrt(SCLERA * SOCKET) / PAINTED_WHITE
+    shaded = texture.copy()
+    for island in EYE_FRONTS:
+        window = island.window(len(texture))
+        shaded[window] = np.minimum(texture[window] * shade, 255.0).astype(np.uint8)
+    return shaded
 
 
 def _at_vertices(texture: U8, uvs: F32) -> F64:

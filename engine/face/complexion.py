@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.avatar.paint.look import Look
 from engine.face.albedo import RelativeAlbedo
+from engine.face.eye_white import eye_white, gain_by_white
 from engine.face.face_zones import Zone, Zones
 from engine.face.iris_colour import iris_colour
 from engine.face.lighting import LUMINANCE
@@ -35,12 +36,17 @@ class ComplexionEstimate:
 
     def __init__(self) -> None:
         self._tone, self._iris = ColourMean.unknown(), ColourMean.unknown()
+        self._white = ColourMean.unknown()
 
     @property
     def skin(self) -> F32 | None:
         """(3,) linear RGB in white light; None before the first frame."""
-        seen = self._tone.colour
-        return None if seen is None else in_white_light(seen)
+        seen, white = self._tone.colour, self._white.colour
+        if seen is None:
+            return None
+        if white is not None:
+            seen = seen * gain_by_white(white, seen, self._white.evidence)
+        return in_white_light(seen)
 
     def add(self, view: FaceView, tone: F32, weight: float) -> None:
         """Take a frame in.
@@ -55,6 +61,9 @@ class ComplexionEstimate:
             iris = iris_colour(view.image, view.landmarks_px)
             if iris is not None:
                 self._iris.add(iris / tone, weight)
+            white = eye_white(view.image, view.landmarks_px, tone)
+            if white is not None:
+                self._white.add(white.over_skin, weight * white.trust)
 
     def colours(self, skin: F32, albedo: RelativeAlbedo, zones: Zones) -> Complexion:
         """What to paint with; hair or eyes that were not seen stay as they are painted.

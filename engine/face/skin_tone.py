@@ -1,8 +1,9 @@
 """The person's complexion: what plain skin of theirs looks like in even, frontal light.
 
 The avatar is drawn in such light (:class:`engine.rendering.light.Light` sums to nearly 1 on a
-surface that faces the viewer), so a face keeps the brightness it has in the picture. How much of
-that is exposure no single picture tells; only what no human skin has is refused.
+surface that faces the viewer), so a face keeps the brightness it has in the picture, less what the
+whites of the eyes show to be exposure (:mod:`engine.face.eye_white`). Skin alone does not tell;
+here only what no human skin has is refused.
 """
 
 from __future__ import annotations
