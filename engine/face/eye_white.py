@@ -1,8 +1,7 @@
 """The whites of the eyes: a reference that stands in the same light as the face.
 
 Sclera reflects nearly the same in everybody, and nearly without colour; what it looks like is
-therefore the light and the camera (Choi and Suk, *The human sclera and pupil as the calibration
-targets*, Electronic Imaging 2017). A webcam has some forty pixels of it, blurred into lashes and
+therefore the light and the camera. A webcam has some forty pixels of it, blurred into lashes and
 lids, so what they say is believed in part only, and not at all where they are no whiter than skin.
 """
 
