@@ -121,7 +121,12 @@ async def watch(engine: Engine, seed: int, frames: int) -> Sitting:
                 if head is not None and face is not None:
                     state = result.state
                     fitter.observe(
-                        face, head, state.expression, state.camera, state.face_confidence
+                        face,
+                        head,
+                        state.expression,
+                        state.camera,
+                        state.face_confidence,
+                        result.frame.image,
                     )
                     view = FaceView.of(head, face, state.face_confidence)
                 if result.frame.index % EVERY == EVERY - 1:
