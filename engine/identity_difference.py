@@ -33,7 +33,9 @@ def face_distance(a: FaceShape, b: FaceShape) -> float:
     """
     least = min(a.confidence, b.confidence)
     one, other = (
-        np.float32(least / max(face.confidence, 1e-6)) * face.coefficients for face in (a, b)
+        np.float32(least / max(face.confidence, 1e-6))
+        * (face.coefficients if face.by_landmarks is None else face.by_landmarks)
+        for face in (a, b)
     )
     return rms(one, other)
 

@@ -160,7 +160,10 @@ class FaceShape:
     coefficients: F32
     """(K,) in standard deviations of the head's identity basis."""
     confidence: float = 0.0
-    """In [0, 1]: how much of the basis' variance the evidence has decided."""
+    """In [0, 1]: how much of what can be known of a face the evidence has decided."""
+    by_landmarks: F32 | None = None
+    """(K,) what landmarks alone say, where pictures have made the coefficients truer: people are
+    recognised by it, for pictures are not always there. None: the same."""
 
 
 @dataclass(frozen=True, slots=True)

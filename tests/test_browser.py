@@ -282,7 +282,7 @@ async def test_sliders_change_the_avatar_and_show_what_came_of_it():
 async def test_only_who_sends_the_camera_has_sliders(fake_camera):
     puppet = Puppet()
     flags = ("--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={fake_camera}")
-    async with served(puppet) as (_, url), open_page(*flags) as page:
+    async with served(puppet) as (server, url), open_page(*flags) as page:
         await page.goto(f"{url}/?watch")
         await page.click("#show-identity")
         await page.locator("#identity-summary", has_text="sure").wait_for(state="visible")
@@ -292,10 +292,12 @@ async def test_only_who_sends_the_camera_has_sliders(fake_camera):
         await page.locator("#camera").wait_for(state="visible")
 
         async def weight_changes() -> bool:
-            await slide(page, "weight", 0.9)  # the camera's first picture makes the page its owner
+            await slide(page, "weight", 0.9)
             return puppet.keeper.status.weight == 0.9
 
-        await until(weight_changes, "an edit by the camera's owner")
+        assert not await weight_changes()  # a camera that is sent and not shown gives no right
+        with await asyncio.wait_for(anext(server.cameras), 60):
+            await until(weight_changes, "an edit by the camera's owner")
 
 
 async def test_the_end_of_the_source_is_said():

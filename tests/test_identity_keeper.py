@@ -193,7 +193,7 @@ def test_different_people_are_told_apart_as_the_readout_sees_them() -> None:
         people = rng.normal(size=(2, len(readout.response))) @ readout.response + readout.mean
         noise = 0.5 * rng.normal(size=people.shape)
         shapes = [
-            FaceShape(found.coefficients.astype(np.float32), found.confidence)
+            FaceShape(found.coefficients.astype(np.float32), readout.confidence(found))
             for features in people + noise
             for found in (readout.posterior(features, 1.3), readout.posterior(features, 3.0))
         ]
@@ -336,3 +336,10 @@ def test_confidence_is_of_what_was_told(keeper: IdentityKeeper) -> None:
     for _ in range(20):
         keeper.sight(1.0)
     assert keeper.status.confidence == pytest.approx(0.8, abs=1e-3)
+
+
+def test_pictures_that_made_a_face_truer_make_nobody_a_stranger() -> None:
+    rng = np.random.default_rng(3)
+    seen, truer = (rng.normal(0, s, 100).astype(np.float32) for s in (0.45, 0.9))
+    refined, plain = FaceShape(truer, 0.9, by_landmarks=seen), FaceShape(seen, 0.9)
+    assert face_distance(refined, plain) == pytest.approx(0.0, abs=1e-6)

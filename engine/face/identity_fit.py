@@ -118,7 +118,8 @@ class IdentityFitter:
         evidence = gather(views, neutral.astype(np.float64), self._response, self._weights)
         known = read(self._readout, evidence)
         face = self._photos.refine(known, phenotypes).coefficients.astype(np.float32)
-        return FaceShape(face, self._readout.confidence(known))
+        by_landmarks = known.coefficients.astype(np.float32)
+        return FaceShape(face, self._readout.confidence(known), by_landmarks)
 
 
 def read(readout: IdentityReadout, evidence: Evidence) -> Posterior:
