@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from engine.avatar.anny import BodyModel
-from engine.face.identity_fit import IdentityFitter
 from engine.face.legibility import legibility
 from engine.identity_keeper import IdentityKeeper
 from engine.slow_views import View, Views
 from engine.types import Identity, Observation
+
+if TYPE_CHECKING:
+    from engine.face.identity_fit import IdentityFitter
 
 BLURRED_PER_S = 2.0
 """Face widths a second at which a moving face is smeared in the picture: such frames count e times
@@ -27,13 +31,15 @@ class FaceFromVideo:
         Args:
             model: whose identity basis the face is told in.
         """
-        self._fitter = IdentityFitter(model)
+        self._model = model
+        self._fitter: IdentityFitter | None = None
         self._before: View | None = None
         self._is_new = False
 
     def look(self, views: Views) -> None:
         """Take in every frame since the last turn."""
         self._is_new = False
+        fitter = self._made()
         readable = 1.0
         if views.picture is not None and views.picture.view.observation.face is not None:
             readable = legibility(views.picture.frame.image, views.picture.view.observation.face)
@@ -46,19 +52,28 @@ class FaceFromVideo:
             if face is not None and head is not None:
                 expression, camera = view.state.expression, view.state.camera
                 image = images.get(id(view))
-                self._is_new |= self._fitter.observe(face, head, expression, camera, weight, image)
+                self._is_new |= fitter.observe(face, head, expression, camera, weight, image)
 
     def tell(self, keeper: IdentityKeeper) -> Identity | None:
         """The face so far, on top of the phenotypes that are estimated."""
         if not self._is_new:
             return None
-        return keeper.face(self._fitter.estimate(keeper.estimated.phenotypes))
+        return keeper.face(self._made().estimate(keeper.estimated.phenotypes))
 
     def reset(self) -> None:
         """Forget the person."""
-        self._fitter.reset()
+        if self._fitter is not None:
+            self._fitter.reset()
         self._before = None
         self._is_new = False
+
+    def _made(self) -> IdentityFitter:
+        """The fitter, loaded when first needed: the first frame does not wait for it."""
+        if self._fitter is None:
+            from engine.face.identity_fit import IdentityFitter
+
+            self._fitter = IdentityFitter(self._model)
+        return self._fitter
 
 
 def is_covered(seen: Observation) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from engine.avatar.topology import FusedAvatar
-from engine.face.relief.relief import Relief
 from engine.identity_keeper import IdentityKeeper
 from engine.settling import REFINEMENTS
 from engine.skin_from_video import SkinFromVideo
 from engine.slow_views import Views
 from engine.types import F32, Identity
+
+if TYPE_CHECKING:
+    from engine.face.relief.relief import Relief
 
 MORE_VIEWS = 8
 """New views that make another reading worth its half second."""
@@ -93,4 +96,6 @@ class ReliefFromVideo:
         """Another face under the pictures: what was read on the one before is worth nothing."""
         self.reset()
         self._shape = avatar.rest_vertices_m
+        from engine.face.relief.relief import Relief  # not before it is needed: see the face's
+
         self._relief = Relief(avatar, **self._switches)

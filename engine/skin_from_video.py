@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
-from engine.face.appearance import Appearance, AppearanceGatherer
 from engine.face.view import FaceView
 from engine.identity_keeper import IdentityKeeper
 from engine.settling import CLEARLY, REFINEMENTS, SURE
 from engine.slow_views import Picture, Views
 from engine.types import F32, U8, Camera, FusedMesh, Identity
+
+if TYPE_CHECKING:
+    from engine.face.appearance import Appearance, AppearanceGatherer
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,9 @@ class SkinFromVideo:
         elif self._poser.avatar is not avatar:
             self._poser = self._poser.with_identity(avatar)
         if self._gatherer is None:
+            # Not before it is needed: the first frame does not wait for it.
+            from engine.face.appearance import AppearanceGatherer
+
             self._gatherer = AppearanceGatherer(self._default)
         mesh = self._poser.pose(state)
         seen, rest = picture.view.observation, avatar.rest_vertices_m
