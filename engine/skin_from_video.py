@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
-from engine.face.view import FaceView
+from engine.face.view import LEAST_FACE_PX, FaceView, face_width_px
 from engine.identity_keeper import IdentityKeeper
 from engine.settling import CLEARLY, REFINEMENTS, SURE
 from engine.slow_views import Picture, Views
@@ -84,6 +84,9 @@ class SkinFromVideo:
             self._gatherer.reset()
 
     def _gather(self, picture: Picture) -> None:
+        seen = picture.view.observation
+        if seen.face is None or face_width_px(seen.face) < LEAST_FACE_PX:
+            return  # whoever stays far away never needs what a gatherer is made of
         state, avatar = picture.view.state, self._current()
         if avatar.identity_version != state.identity_version:
             return  # of the avatar before, which is not kept: there will be other pictures
@@ -97,7 +100,7 @@ class SkinFromVideo:
 
             self._gatherer = AppearanceGatherer(self._default)
         mesh = self._poser.pose(state)
-        seen, rest = picture.view.observation, avatar.rest_vertices_m
+        rest = avatar.rest_vertices_m
         weight = self._gatherer.observe(FaceView.of(picture.frame, seen, state, mesh, rest))
         if weight > 0.0:
             self.seen = SeenSkin(picture.frame.image, mesh, state.camera, self._gatherer.visible)

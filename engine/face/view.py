@@ -16,6 +16,7 @@ from engine.types import (
     U8,
     AvatarState,
     Camera,
+    FaceLandmarks,
     Frame,
     FusedMesh,
     HandLandmarks,
@@ -97,6 +98,11 @@ class FaceView:
     def calm(self) -> float:
         """In [0, 1]: 1 is a face at rest."""
         return calm(self.expression)
+
+
+def face_width_px(face: FaceLandmarks) -> float:
+    """The longer side of the box around a face's landmarks."""
+    return float(np.ptp(face.points_px[:, :2], axis=0).max())
 
 
 def calm(expression: F32) -> float:

@@ -73,9 +73,16 @@ class PhotoRefiner:
         self._model, self._embedding, self._response = model, embedding, response
         self._weights = embedding.pose_weights.astype(np.float64)
         self._head = model.joint_names.index("head")
-        self._texels = SkinTexels.of(model)
+        self._made: SkinTexels | None = None
         self._book = PictureBook()
         self._last: tuple[Phenotypes, Posterior] | None = None
+
+    @property
+    def _texels(self) -> SkinTexels:
+        """Made for the first head that turns: 20 MB that most runs never need."""
+        if self._made is None:
+            self._made = SkinTexels.of(self._model)
+        return self._made
 
     def reset(self) -> None:
         """Another person: forget the pictures."""
