@@ -43,7 +43,7 @@ _FIELDS = {
 
 FRONTAL = 0.4
 """Confidence of a face that was seen from the front alone, on a few frames: it already comes a
-third of the way from the average to the person's own, and who turns the head later is refined."""
+quarter of the way from the average to the person's own, and who turns the head later is refined."""
 SIGHT_SHARE = 0.5
 """Of the newest look in how well the person is seen."""
 
