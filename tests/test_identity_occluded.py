@@ -19,7 +19,7 @@ from engine.perception.networks import Networks
 from engine.rendering.light import Light
 from engine.rendering.offscreen import OffscreenRenderer
 from engine.types import ARKIT_NAMES, Camera, FaceShape, Identity, Phenotypes
-from exporters.face_calibration.identity_samples import placed
+from exporters.face_calibration.samples import placed
 
 pytestmark = pytest.mark.slow
 SIDE = 288
@@ -78,7 +78,7 @@ def film(model, model_cache, person):
         renderer.set_light(Light())
         for yaw in YAWS:
             turn = np.array([0.05, yaw, 0.0])
-            state = placed(poser, turn, centre, np.zeros(len(ARKIT_NAMES)), CAMERA)
+            state, _, _ = placed(poser, turn, centre, np.zeros(len(ARKIT_NAMES)), CAMERA)
             pictures.append(renderer.render(poser.pose(state), CAMERA).copy())
     return pictures, FaceTracker(Networks(model_cache))
 

@@ -30,8 +30,7 @@ from engine.fusion.normals import vertex_normals
 from engine.rendering.light import Light
 from engine.rendering.offscreen import OffscreenRenderer
 from engine.types import ARKIT_NAMES, Camera, FaceLandmarks, FaceShape, Identity, Phenotypes
-from exporters.face_calibration.identity_samples import placed
-from exporters.face_calibration.samples import FACE_CENTRE_M
+from exporters.face_calibration.samples import FACE_CENTRE_M, placed
 
 SIDE = 288
 CAMERA = Camera(560.0, (SIDE - 1) / 2, (SIDE - 1) / 2, SIDE, SIDE)
@@ -152,7 +151,7 @@ def film(model, model_cache, person):
         renderer.set_light(Light())
         for yaw in YAWS:
             turn, centre = np.array([0.05, yaw, 0.0]), np.array([0.0, 0.0, -0.6])
-            state = placed(poser, turn, centre, STILL.astype(float), CAMERA)
+            state, _, _ = placed(poser, turn, centre, STILL.astype(float), CAMERA)
             picture = renderer.render(poser.pose(state), CAMERA)
             rotation = quaternions.to_matrix(quaternions.from_rotation_vector(turn))
             pose = Pose(np.asarray(rotation), centre - rotation @ FACE_CENTRE_M)

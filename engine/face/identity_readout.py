@@ -10,7 +10,6 @@ file beside this module is made by ``exporters/calibrate_identity.py``. Derived 
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.avatar.array_file import open_arrays
 from engine.errors import ModelFileError
 from engine.types import F32, F64
 
@@ -100,14 +100,8 @@ def load_readout(path: Path = FILE) -> IdentityReadout:
     Raises:
         ModelFileError: the file is missing, damaged, or of another version or shape.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
-                raise ModelFileError(f"{path} unpacks to more than {_MAX_BYTES} bytes; {CURE}")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileError(f"the identity readout {path} cannot be read: {error}") from error
+    with open_arrays(path, _MAX_BYTES, CURE) as file:
+        arrays = {name: file.read(name) for name in file.names}
     _check(arrays, path)
     wide = {name: arrays[name].astype(np.float64) for name in _SHAPES}
     weighted = _whitened(wide["response"], wide)

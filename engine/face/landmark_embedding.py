@@ -7,7 +7,6 @@ CC0) and MediaPipe's face landmark network (Apache-2.0); licence of the file: Ap
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.avatar.array_file import open_arrays
 from engine.errors import ModelFileError
 from engine.types import ARKIT_NAMES, F32, I32
 
@@ -24,6 +24,7 @@ UPPER_LIP, LOWER_LIP = [82, 13, 312], [87, 14, 317]
 ACTIONS = len(ARKIT_NAMES)
 FORMAT_VERSION = 1
 FILE = Path(__file__).with_name("landmark_embedding.npz")
+CURE = "install the package again, or run `python -m exporters.calibrate_face_embedding`"
 _MAX_BYTES = 64 << 20
 _VIEW_TERMS = 7
 _FEATURES = 3 * LANDMARKS
@@ -72,14 +73,8 @@ def load_embedding(path: Path = FILE) -> LandmarkEmbedding:
     Raises:
         ModelFileError: the file is missing, damaged, or of another version or shape.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
-                raise ModelFileError(f"{path} unpacks to more than {_MAX_BYTES} bytes")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileError(f"the face embedding {path} cannot be read: {error}") from error
+    with open_arrays(path, _MAX_BYTES, CURE) as file:
+        arrays = {name: file.read(name) for name in file.names}
     _check(arrays, path)
     return LandmarkEmbedding(
         triangles=arrays["triangles"].astype(np.int32),

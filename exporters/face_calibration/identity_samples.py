@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from engine import quaternions
 from engine.avatar.anny import BodyModel
 from engine.avatar.paint import Look, paint_texture
 from engine.avatar.topology import FusedAvatar
@@ -22,13 +21,12 @@ from engine.perception.face import FaceTracker
 from engine.rendering.background import room
 from engine.rendering.light import Light
 from engine.rendering.offscreen import OffscreenRenderer
-from engine.types import F32, F64, U8, AvatarState, Camera, FaceShape, Identity, Phenotypes
+from engine.types import F64, U8, Camera, FaceShape, Identity, Phenotypes
 from exporters.face_calibration.expressions import random_expression
 from exporters.face_calibration.samples import (
-    FACE_CENTRE_M,
     FACE_HEIGHT_M,
     HEAD,
-    NECK,
+    placed,
     random_phenotypes,
 )
 
@@ -110,7 +108,7 @@ def _views(
         middle = (SIDE - 1) / 2
         camera = Camera(float(size / FACE_HEIGHT_M * distance), middle, middle, SIDE, SIDE)
         centre = np.array([*rng.uniform(-0.01, 0.01, 2), -distance])
-        state = placed(poser, turn, centre, expression, camera)
+        state, _, _ = placed(poser, turn, centre, expression, camera)
         picture = renderer.render(poser.pose(state), camera)
         cv2.GaussianBlur(picture, (3, 3), 0.6, dst=picture)
         tracker.reset()
@@ -120,29 +118,3 @@ def _views(
             lens = np.array([camera.focal_px, camera.cx, camera.cy])
             points = face.points_px.astype(np.float64)
             yield View(points, lens, float(turn[1]), weight, float(turn[0]), expression)
-
-
-def placed(poser: Poser, turn: F64, centre: F64, expression: F64, camera: Camera) -> AvatarState:
-    """The head turned in its neck, the face's middle at ``centre``."""
-    names = poser.avatar.joint_names
-    rotations = np.tile(np.array([0, 0, 0, 1], np.float32), (len(names), 1))
-    half_turn = quaternions.from_rotation_vector(turn / 2)
-    for name in (NECK, HEAD):
-        rotations[names.index(name)] = half_turn
-    head = names.index(HEAD)
-    poser.pose(_state(rotations, np.zeros(3), expression, camera))
-    place = poser.workspace.transforms[head].astype(np.float64)
-    joint = place[:, :3] @ poser.avatar.joints_m[head] + place[:, 3]
-    return _state(rotations, centre - place[:, :3] @ FACE_CENTRE_M - joint, expression, camera)
-
-
-def _state(rotations: F32, translation: F64, expression: F64, camera: Camera) -> AvatarState:
-    return AvatarState(
-        index=0,
-        captured_at_ns=0,
-        identity_version=0,
-        rotations_xyzw=rotations,
-        translation_m=translation.astype(np.float32),
-        expression=expression.astype(np.float32),
-        camera=camera,
-    )

@@ -146,19 +146,32 @@ def _random_shot(poser: Poser, rng: np.random.Generator) -> tuple[_Shot, AvatarS
     expression = random_expression(rng)
     camera = _random_camera(rng)
     turn = rng.uniform(-1, 1, 3) * np.sqrt(rng.random()) * (MAX_PITCH, MAX_YAW, MAX_ROLL)
-    rotations = np.tile(np.array([0, 0, 0, 1], np.float32), (len(poser.avatar.parents), 1))
-    half_turn = quaternions.from_rotation_vector(turn / 2)
-    for name in (NECK, HEAD):
-        rotations[poser.avatar.joint_names.index(name)] = half_turn
     distance = camera.focal_px * FACE_HEIGHT_M / (SIDE * rng.uniform(SMALLEST, LARGEST))
     centre = np.array([*rng.uniform(-0.04, 0.04, 2), -distance])
-    head = poser.avatar.joint_names.index(HEAD)
+    state, rotation, target = placed(poser, turn, centre, expression, camera)
+    return _Shot(expression, rotation, target, camera), state
+
+
+def placed(
+    poser: Poser, turn: F64, centre: F64, expression: F64, camera: Camera
+) -> tuple[AvatarState, F64, F64]:
+    """The head turned in its neck, the face's middle at ``centre``.
+
+    Returns:
+        The state, and the head's (3, 3) rotation and its joint's place (3,) in camera space.
+    """
+    names = poser.avatar.joint_names
+    rotations = np.tile(np.array([0, 0, 0, 1], np.float32), (len(names), 1))
+    half_turn = quaternions.from_rotation_vector(turn / 2)
+    for name in (NECK, HEAD):
+        rotations[names.index(name)] = half_turn
+    head = names.index(HEAD)
     poser.pose(_state(rotations, np.zeros(3), expression, camera))
     place = poser.workspace.transforms[head].astype(np.float64)
     joint = place[:, :3] @ poser.avatar.joints_m[head] + place[:, 3]
     target = centre - place[:, :3] @ FACE_CENTRE_M
     state = _state(rotations, target - joint, expression, camera)
-    return _Shot(expression, place[:, :3].copy(), target, camera), state
+    return state, place[:, :3].copy(), target
 
 
 def _random_camera(rng: np.random.Generator) -> Camera:
