@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,21 @@ def test_a_flipped_byte_is_noticed_or_harmless(
     except ModelFileError:
         return
     assert model.faces.max() < len(model.mean_m)
+
+
+def test_a_header_that_never_ends_is_damage(tmp_path: Path) -> None:
+    """Numpy gives such a header to Python's tokenizer, which has an exception of its own."""
+    path = tmp_path / "head.npz"
+    save_morphable_model(small_model(4), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    first = next(iter(members))
+    members[first] = members[first].replace(b"}", b"(", 1)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelFileError, match=r"head\.npz"):
+        load_morphable_model(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ combination of the head's identity basis, ``S_i alpha`` of SARS eq. (1). No torc
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.avatar.array_file import DAMAGE
 from engine.errors import AvatarError, ModelFileError
 from engine.types import ARKIT_NAMES, F32, I32, JOINT_COUNT, U8, Phenotypes
 
@@ -202,7 +202,7 @@ def read_arrays(path: Path, prefix: str = "") -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as stored:
             names = [name for name in stored.files if name.rpartition(".")[0] == prefix.rstrip(".")]
             return {name.removeprefix(prefix): stored[name] for name in names}
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, zlib.error) as error:
+    except DAMAGE as error:
         raise ModelFileError(f"{path} is damaged ({error}); {CURE}") from error
 
 

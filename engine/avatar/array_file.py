@@ -6,6 +6,7 @@ compared with the bytes that are really there before anything is allocated.
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,9 +22,10 @@ from engine.errors import ModelFileError
 
 Array = NDArray[Any]
 _SUFFIX = ".npy"
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError, KeyError,
     NotImplementedError, RuntimeError, SyntaxError, OverflowError, RecursionError,
+    tokenize.TokenError,
 )  # fmt: skip
 """What zipfile and numpy's header parser raise at bytes that are not theirs."""
 
@@ -85,7 +87,7 @@ class ArrayFile:
                 if prod(shape) * dtype.itemsize > entry.file_size:
                     raise ValueError(f"{name} claims more numbers than it holds")
                 yield file, (shape, in_columns, dtype)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ModelFileError(f"{self._path} is damaged ({error}); {self._cure}") from error
 
 
@@ -119,7 +121,7 @@ def open_arrays(path: Path, max_bytes: int, cure: str) -> Iterator[ArrayFile]:
         raise ModelFileError(f"{path} does not exist; {cure}")
     try:
         archive = zipfile.ZipFile(path)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ModelFileError(f"{path} is not a file of arrays ({error}); {cure}") from error
     with archive:
         size = sum(entry.file_size for entry in archive.infolist())
