@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import partial
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -119,6 +120,63 @@ PinOption = Annotated[
 ]
 
 
+def engine_options(
+    age: AgeOption = None,
+    gender: GenderOption = None,
+    weight: WeightOption = None,
+    muscle: MuscleOption = None,
+    height: HeightOption = None,
+    proportions: ProportionsOption = None,
+    pin: PinOption = False,
+    backend: BackendOption = "auto",
+    semantics: SemanticsOption = True,
+    identity: IdentityOption = True,
+    fusion: FusionOption = "copy-paste",
+    face: FaceModelOption = None,
+    displacement: DisplacementOption = True,
+    wrinkles: WrinklesOption = True,
+) -> EngineOptions:
+    """What `run` and `serve` let a user choose of the engine."""
+    from engine.engine import EngineOptions
+    from engine.identity_edit import IdentityEdit
+
+    if face is not None:
+        typer.echo(f"stitching {face} to the body, which takes some seconds", err=True)
+    return EngineOptions(
+        backend=backend,
+        semantics=semantics,
+        identity=identity,
+        fusion=fusion,
+        face_model=face,
+        displacement=displacement,
+        wrinkles=wrinkles,
+        edit=IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None),
+    )
+
+
+def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """COMMAND with the options of `engine_options` in place of its parameter ``engine``."""
+    own, shared = _parameters(command), _parameters(engine_options)
+    del own["engine"]
+
+    def call(**given: object) -> None:
+        chosen = {name: given.pop(name) for name in shared}
+        command(engine_options(**chosen), **given)  # type: ignore[arg-type]
+
+    call.__name__, call.__doc__ = command.__name__, command.__doc__
+    call.__signature__ = Signature([*own.values(), *shared.values()])  # type: ignore[attr-defined]
+    return call
+
+
+def _parameters(function: Callable[..., object]) -> dict[str, Parameter]:
+    """With the types themselves, for typer, where the source has their names."""
+    types = get_type_hints(function, localns={"EngineOptions": object}, include_extras=True)
+    return {
+        name: parameter.replace(annotation=types[name], kind=Parameter.KEYWORD_ONLY)
+        for name, parameter in signature(function).parameters.items()
+    }
+
+
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run on uvloop where there is one, else on asyncio's own loop."""
     try:
@@ -161,7 +219,9 @@ def rehearse_once(store: ModelStore, console: Console) -> None:
 
 
 @app.command()
+@with_engine_options
 def run(
+    engine: EngineOptions,
     source: SourceArgument = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Record into this folder when there is no window.")
@@ -174,49 +234,14 @@ def run(
         float, typer.Option(min=0.1, help="How long to record a webcam.")
     ] = LIVE_SECONDS,
     mirror: Annotated[bool, typer.Option(help="Show the window as a mirror.")] = False,
-    age: AgeOption = None,
-    gender: GenderOption = None,
-    weight: WeightOption = None,
-    muscle: MuscleOption = None,
-    height: HeightOption = None,
-    proportions: ProportionsOption = None,
-    pin: PinOption = False,
-    backend: BackendOption = "auto",
-    semantics: SemanticsOption = True,
-    identity: IdentityOption = True,
-    fusion: FusionOption = "copy-paste",
-    face: FaceModelOption = None,
-    displacement: DisplacementOption = True,
-    wrinkles: WrinklesOption = True,
 ) -> None:
     """Run SOURCE through the engine: in a window, or recorded beside its avatar."""
-    from engine.engine import EngineOptions
-    from engine.identity_edit import IdentityEdit
-
-    edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
-    options = EngineOptions(
-        backend=backend,
-        semantics=semantics,
-        identity=identity,
-        fusion=fusion,
-        face_model=face,
-        displacement=displacement,
-        wrinkles=wrinkles,
-        edit=edit,
-    )
-    announce(face)
     if window is None:
         window = has_display()
     if window:
-        show(options, partial(open_any, source, paced=True), mirror)
+        show(engine, partial(open_any, source, paced=True), mirror)
     else:
-        record(options, source, out or Path("sars-output"), seconds)
-
-
-def announce(face: Path | None) -> None:
-    """Say what a start waits for."""
-    if face is not None:
-        typer.echo(f"stitching {face} to the body, which takes some seconds", err=True)
+        record(engine, source, out or Path("sars-output"), seconds)
 
 
 def show(options: EngineOptions, open_source: Callable[[], Source], mirror: bool) -> None:
@@ -262,7 +287,9 @@ def record(options: EngineOptions, source: str, folder: Path, seconds: float) ->
 
 
 @app.command()
+@with_engine_options
 def serve(
+    engine: EngineOptions,
     source: Annotated[
         str | None,
         typer.Option(
@@ -284,26 +311,10 @@ def serve(
             help="Everybody who watches may change the avatar; else only who sends the camera.",
         ),
     ] = False,
-    age: AgeOption = None,
-    gender: GenderOption = None,
-    weight: WeightOption = None,
-    muscle: MuscleOption = None,
-    height: HeightOption = None,
-    proportions: ProportionsOption = None,
-    pin: PinOption = False,
-    backend: BackendOption = "auto",
-    semantics: SemanticsOption = True,
-    identity: IdentityOption = True,
-    fusion: FusionOption = "copy-paste",
-    face: FaceModelOption = None,
-    displacement: DisplacementOption = True,
-    wrinkles: WrinklesOption = True,
 ) -> None:
     """Stream the avatar over WebRTC: to `sars view URL`, or to a browser at URL."""
     import logging
 
-    from engine.engine import EngineOptions
-    from engine.identity_edit import IdentityEdit
     from stream.server import ServerOptions
     from stream.signalling import Access
 
@@ -316,19 +327,7 @@ def serve(
         key=key,
         pages=Path(__file__).with_name("viewer") / "web" / "dist",
     )
-    edit = IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None)
-    engine_options = EngineOptions(
-        backend=backend,
-        semantics=semantics,
-        identity=identity,
-        fusion=fusion,
-        face_model=face,
-        displacement=displacement,
-        wrinkles=wrinkles,
-        edit=edit,
-    )
-    announce(face)
-    run_async(serve_until_stopped(engine_options, options, source, loop))
+    run_async(serve_until_stopped(engine, options, source, loop))
 
 
 async def serve_until_stopped(
@@ -380,7 +379,6 @@ def view(
     ] = "motion",
 ) -> None:
     """Watch a served avatar: in a window, as one picture, or headless with figures."""
-    from benchmarks.report import print_table, write_json
     from stream.client import ClientOptions
     from stream.protocol import Tier
     from viewer.headless import run_headless
@@ -397,9 +395,7 @@ def view(
         typer.echo(f"wrote {snapshot}")
     elif headless:
         numbers = run_headless(options, seconds).numbers()
-        print_table(f"watching {url}", numbers)
-        if json is not None:
-            write_json(json, numbers)
+        tell(f"watching {url}", numbers, json)
     else:
         run_viewer(RemoteFeed(options), mirror=mirror)
 
@@ -422,7 +418,6 @@ def bench_engine_command(
     """Frames per second and milliseconds per stage, as fast as it goes, nothing dropped."""
     from benchmarks.engine import bench_engine
     from benchmarks.peer import bench_beside_peer
-    from benchmarks.report import print_table, write_json
     from engine.engine import EngineOptions
 
     options = EngineOptions(backend=backend, semantics=semantics, identity=identity)
@@ -430,9 +425,7 @@ def bench_engine_command(
         numbers = bench_beside_peer(source, frames, options)
     else:
         numbers = run_async(bench_engine(source, frames, options, paced=paced))
-    print_table(f"engine on {source}", numbers)
-    if json is not None:
-        write_json(json, numbers)
+    tell(f"engine on {source}", numbers, json)
 
 
 @bench.command("slow-loop")
@@ -444,15 +437,12 @@ def bench_slow_loop_command(
     semantics: SemanticsOption = True,
 ) -> None:
     """Latency of frames with identity estimates on and off, in turns."""
-    from benchmarks.report import print_table, write_json
     from benchmarks.slow_loop import bench_slow_loop
     from engine.engine import EngineOptions
 
     options = EngineOptions(backend=backend, semantics=semantics)
     numbers = bench_slow_loop(source, frames, options)
-    print_table(f"slow loop on {source}", numbers)
-    if json is not None:
-        write_json(json, numbers)
+    tell(f"slow loop on {source}", numbers, json)
 
 
 @bench.command("live")
@@ -463,12 +453,9 @@ def bench_live_command(
 ) -> None:
     """Capture to drawn frame: server and headless viewer in processes of their own."""
     from benchmarks.live import bench_live
-    from benchmarks.report import print_table, write_json
 
     numbers = bench_live(source, seconds)
-    print_table(f"live on {source}", numbers)
-    if json is not None:
-        write_json(json, numbers)
+    tell(f"live on {source}", numbers, json)
 
 
 @evaluate.command("performer")
@@ -489,16 +476,13 @@ def eval_performer_command(
     """Pose, expression, mesh and fusion against the exact truth of drawn people: SARS Table V."""
     from benchmarks.performer import eval_performer
     from benchmarks.performer_fusion import FULL, QUICK, eval_fusion
-    from benchmarks.report import print_table, write_json
     from engine.engine import EngineOptions
 
     options = EngineOptions(backend=backend)
     numbers = run_async(eval_performer(performance, frames, options))
     numbers |= run_async(eval_fusion(FULL if full else QUICK, options, picture))
-    print_table(f"performer: {performance}", numbers)
+    tell(f"performer: {performance}", numbers, json)
     typer.echo(f"wrote {picture}")
-    if json is not None:
-        write_json(json, numbers)
 
 
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="The .npz to write.")]
@@ -591,16 +575,13 @@ def eval_heads_command(
     from rich.progress import Progress
 
     from benchmarks.heads.evaluation import DEFAULT_IDENTITIES, FULL_IDENTITIES, eval_heads
-    from benchmarks.report import print_table, write_json
 
     count = identities or (FULL_IDENTITIES if full else DEFAULT_IDENTITIES)
     with Progress(transient=True) as progress:
         task = progress.add_task("filming and measuring people", total=count)
         numbers = eval_heads(count, ict, picture, lambda n: progress.update(task, completed=n))
-    print_table(f"heads: {count} people of ICT-FaceKit", numbers)
+    tell(f"heads: {count} people of ICT-FaceKit", numbers, json)
     typer.echo(f"wrote {picture}")
-    if json is not None:
-        write_json(json, numbers)
 
 
 @evaluate.command("expressions")
@@ -618,12 +599,18 @@ def eval_expressions_command(
 ) -> None:
     """Facial actions on a real clip beside MediaPipe's own blend-shape network."""
     from benchmarks.expressions import eval_expressions
-    from benchmarks.report import print_table, write_json
     from engine.engine import EngineOptions
 
     options = EngineOptions(backend=backend, semantics=False)
     numbers = run_async(eval_expressions(clip, model, frames, options, picture))
-    print_table(f"expressions: {clip}", numbers)
+    tell(f"expressions: {clip}", numbers, json)
+
+
+def tell(title: str, numbers: Mapping[str, object], json: Path | None) -> None:
+    """Print the table, and write the numbers where the user wants them."""
+    from benchmarks.report import print_table, write_json
+
+    print_table(title, numbers)
     if json is not None:
         write_json(json, numbers)
 
