@@ -584,6 +584,30 @@ def eval_heads_command(
     typer.echo(f"wrote {picture}")
 
 
+@evaluate.command("build")
+def eval_build_command(
+    people: Annotated[
+        int | None, typer.Option(min=2, help="How many people; 12 without --full.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The table: 60 people.")] = False,
+    json: JsonOption = None,
+    picture: Annotated[
+        Path, typer.Option(help="Draw input, truth, ours and the average of some, as PNG.")
+    ] = Path("sars-output/build.png"),
+) -> None:
+    """The build of drawn people, told from pictures of their whole bodies."""
+    from rich.progress import Progress
+
+    from benchmarks.builds import FULL, QUICK, eval_build
+
+    count = people or (FULL if full else QUICK)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("drawing and measuring people", total=count)
+        numbers = eval_build(count, picture, lambda n: progress.update(task, completed=n))
+    tell(f"build of {count} drawn people", numbers, json)
+    typer.echo(f"wrote {picture}")
+
+
 @evaluate.command("expressions")
 def eval_expressions_command(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="A video file with one face.")],

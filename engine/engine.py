@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.age_and_gender import AgeAndGender
+from engine.build_from_video import BuildFromVideo
 from engine.face_from_video import FaceFromVideo
 from engine.fusion.base_avatar import BaseAvatar
 from engine.fusion.modes import COPY_PASTE
@@ -109,6 +110,7 @@ def estimators_of(
     base, found = reconstructor.base, list[SlowEstimator]()
     if options.semantics:
         found.append(AgeAndGender(SemanticsEstimator(networks)))
+    found.append(BuildFromVideo(networks))  # before the face, which is told on top of it
     found.append(FaceFromVideo(base.model))
     skin = SkinFromVideo(base.average, lambda: reconstructor.fitted_avatar)
     found.append(skin)

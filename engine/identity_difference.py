@@ -10,6 +10,8 @@ from engine.types import F32, U8, FaceShape, Identity
 
 VISIBLE_YEARS = 2.0
 VISIBLE_GENDER = 0.05
+VISIBLE_BUILD = 0.02
+"""Root mean square of the phenotypes."""
 VISIBLE_COEFFICIENT = 0.1
 """Root mean square, standard deviations of the identity basis."""
 VISIBLE_RELIEF_M = 5e-5

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from engine.body.build_readout import TRAITS, Build
 from engine.identity_difference import (
     OTHER_COEFFICIENT,
     OTHER_GENDER,
     OTHER_YEARS,
     VISIBLE_ALBEDO,
+    VISIBLE_BUILD,
     VISIBLE_COEFFICIENT,
     VISIBLE_GENDER,
     VISIBLE_RELIEF_M,
@@ -28,29 +30,28 @@ from engine.identity_difference import (
 )
 from engine.identity_edit import IdentityEdit, IdentityStatus
 from engine.settling import Settling
-from engine.types import F32, U8, FaceShape, Identity, Phenotypes, Semantics
+from engine.types import F32, U8, FaceShape, Identity, Semantics
 
 _ANCHOR_YEARS = (0.0, 11.0, 25.0, 90.0)
 _ANCHOR_AGES = (0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0)
 _BUILD = ("weight", "muscle", "height", "proportions")
 _FIELDS = {
-    "semantics": ("phenotypes", "semantics", "confidence"),
+    "semantics": ("age", "gender", "semantics", "confidence"),
+    "build": _BUILD,
     "face": ("face",),
     "relief": ("detail_m",),
     "appearance": ("texture",),
 }
-"""Which fields of an identity each trait decides."""
+"""Which fields of an identity, or of its phenotypes, each trait decides."""
+_PHENOTYPES = frozenset(("age", "gender", *_BUILD))
 
 FRONTAL = 0.4
 """Confidence of a face that was seen from the front alone, on a few frames: it already comes a
 quarter of the way from the average to the person's own, and who turns the head later is refined."""
+SURE_BUILD = 0.4
+"""Confidence from which a build may shape the avatar: trunk and limbs have been seen."""
 SIGHT_SHARE = 0.5
 """Of the newest look in how well the person is seen."""
-
-
-def phenotypes_for(semantics: Semantics, base: Phenotypes) -> Phenotypes:
-    """Anny's age and gender for an estimate."""
-    return replace(base, age=age_for(semantics.age_years), gender=semantics.female_probability)
 
 
 def age_for(years: float) -> float:
@@ -146,11 +147,26 @@ class IdentityKeeper:
             is_other = years > OTHER_YEARS or step > OTHER_GENDER
             is_visible = years >= VISIBLE_YEARS or step >= VISIBLE_GENDER
         found = {
-            "phenotypes": phenotypes_for(reading, self._base.phenotypes),
+            "age": age_for(reading.age_years),
+            "gender": reading.female_probability,
             "semantics": reading,
             "confidence": reading.confidence,
         }
         return self._take("semantics", found, reading.confidence, is_visible, is_other=is_other)
+
+    def build(self, build: Build) -> Identity | None:
+        """Weight, muscle, height and proportions as known by now; too little says nothing."""
+        if build.confidence < SURE_BUILD or self.pinned:
+            return None
+        if not self._traits["build"].takes(build.confidence):
+            return None
+        known = [getattr(self._person.phenotypes, name) for name in TRAITS]
+        is_visible = rms(build.traits.astype(np.float32), np.array(known)) >= VISIBLE_BUILD
+        found = dict(zip(TRAITS, map(float, build.traits), strict=True))
+        news = self._take("build", found, build.confidence, is_visible)
+        if news is not None:
+            self._traits["face"].reopen()  # it is told on top of the phenotypes' own face
+        return news
 
     def face(self, shape: FaceShape) -> Identity | None:
         """The person's own face as known by now."""
@@ -215,6 +231,7 @@ class IdentityKeeper:
     def _unlock(self) -> None:
         self._traits = {trait: Settling() for trait in _FIELDS}
         self._traits["face"] = Settling(FRONTAL)
+        self._traits["build"] = Settling(SURE_BUILD)
 
     def _take(
         self,
@@ -244,15 +261,15 @@ class IdentityKeeper:
             self._drop_inherited()
         if not is_visible:
             return None
-        self._person = replace(self._person, **found)
+        self._person = _with(self._person, found)
         self._known_at[trait] = confidence
         return self._publish()
 
     def _drop_inherited(self) -> None:
         """They are of somebody else: what is known of the present person takes their place."""
         for trait in self._inherited:
-            unknown = {name: getattr(self._base, name) for name in _FIELDS[trait]}
-            self._person = replace(self._person, **(unknown | self._withheld.get(trait, {})))
+            unknown = {name: _value(self._base, name) for name in _FIELDS[trait]}
+            self._person = _with(self._person, unknown | self._withheld.get(trait, {}))
             self._known_at.pop(trait, None)
         self._inherited, self._withheld = set(), {}
 
@@ -280,3 +297,14 @@ class IdentityKeeper:
             phenotypes=replace(person.phenotypes, **chosen),
             face=face,
         )
+
+
+def _value(identity: Identity, name: str) -> Any:
+    return getattr(identity.phenotypes if name in _PHENOTYPES else identity, name)
+
+
+def _with(identity: Identity, values: dict[str, Any]) -> Identity:
+    """The identity with some of its fields, or of its phenotypes', replaced."""
+    shape = {name: value for name, value in values.items() if name in _PHENOTYPES}
+    others = {name: value for name, value in values.items() if name not in _PHENOTYPES}
+    return replace(identity, phenotypes=replace(identity.phenotypes, **shape), **others)

@@ -56,3 +56,11 @@ class Settling:
             self.taken, self.taken_at = self.taken + 1, confidence
         self.locked = self.taken > REFINEMENTS or self.waited >= PATIENCE or (take and final)
         return take
+
+    def reopen(self) -> None:
+        """What the estimate builds upon has changed: the next one as sure as the last is taken."""
+        if self.taken:
+            self.locked = False
+            self.taken_at = max(0.0, self.taken_at - CLEARLY)
+            self.taken = min(self.taken, REFINEMENTS)
+            self.waited = min(self.waited, PATIENCE - 2)

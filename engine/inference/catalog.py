@@ -202,6 +202,20 @@ _ALL = (
             Output("world", (1, 39, 3), "metres from the hips; x right, y down", source=4),
         ),
     ),
+    # The same file with its other output: the frame path has no time for the decoder behind it.
+    _mediapipe(
+        "pose_silhouette",
+        256,
+        "pose_landmark/pose_landmark_full",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+        (
+            Output("landmarks", (1, 39, 5), "x, y, z in pixels, visibility logit, presence logit"),
+            Output("presence", (1, 1), "probability that the crop holds a person", source=1),
+            Output("silhouette", (1, 1, 256, 256), _LOGIT.format("a pixel is person"), source=2),
+            Output("heatmap", (1, 39, 64, 64), "logits, one map a point", source=3),
+            Output("world", (1, 39, 3), "metres from the hips; x right, y down", source=4),
+        ),
+    ),
     _mediapipe(
         "palm_detection",
         192,
