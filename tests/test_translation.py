@@ -51,7 +51,7 @@ def lite_rt(content: bytes, image: F32) -> list[F32]:
 
 
 def crop_for(network: Network) -> F32:
-    whole = network.name in ("pose_detection", "pose_landmarks", "face_detection")
+    whole = network.name.startswith("pose_") or network.name == "face_detection"
     face = astronaut_face()
     eye = face[75:100, 65:90]
     picture = astronaut() if whole else eye if network.name == "iris" else face
