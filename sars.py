@@ -608,6 +608,41 @@ def eval_build_command(
     typer.echo(f"wrote {picture}")
 
 
+@evaluate.command("multiview")
+def eval_multiview_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="Films such as cam01.mp4, cameras_opencv.json and keypoints3d_world.npy.",
+        ),
+    ],
+    camera: Annotated[
+        str | None, typer.Option(help="One camera, such as cam01; all of them without it.")
+    ] = None,
+    peer: Annotated[bool, typer.Option("--peer", help="Also run MediaPipe Holistic.")] = False,
+    json: JsonOption = None,
+    picture: Annotated[
+        Path, typer.Option(help="Draw some frames with the fit over them, as PNG.")
+    ] = Path("sars-output/multiview.png"),
+    backend: BackendOption = "auto",
+) -> None:
+    """The live body on a real recording whose joints several cameras know."""
+    from benchmarks.multiview import cameras_of, eval_multiview
+    from engine.engine import EngineOptions
+
+    options, found = EngineOptions(backend=backend), {}
+    for name in cameras_of(folder) if camera is None else [camera]:
+        shown = picture if camera else picture.with_stem(f"{picture.stem}-{name}")
+        found[name] = run_async(eval_multiview(folder, name, options, shown, peer))
+        tell(f"multiview: {name}", found[name], None)
+        typer.echo(f"wrote {shown}")
+    if json is not None:
+        from benchmarks.report import write_json
+
+        write_json(json, found if camera is None else found[camera])
+
+
 @evaluate.command("expressions")
 def eval_expressions_command(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="A video file with one face.")],

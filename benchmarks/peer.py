@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import venv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.child import last_line, sars_numbers
 from engine.engine import EngineOptions
 from engine.errors import SetupError, SourceError
 from engine.inference.store import ModelStore
+from engine.types import F64
 
 REQUIREMENT = "mediapipe==0.10.21"
 SCRIPT = Path(__file__).with_name("peer_holistic.py")
@@ -45,15 +49,31 @@ def peer_fps(store: ModelStore, video: Path, frames: int) -> float:
     Raises:
         SourceError: the peer could not read the video or failed on it.
     """
+    return float(_run_peer(store, video, frames)["fps"])
+
+
+def peer_world_landmarks(store: ModelStore, video: Path, frames: int) -> F64:
+    """(frames, 33, 3) MediaPipe Holistic's metric body landmarks, y down; nan where unseen.
+
+    Raises:
+        SourceError: the peer could not read the video or failed on it.
+    """
+    nothing = [[math.nan] * 3] * 33
+    rows = _run_peer(store, video, frames, "landmarks")["world_m"]
+    return np.array([nothing if row is None else row for row in rows], np.float64)
+
+
+def _run_peer(store: ModelStore, video: Path, frames: int, *more: str) -> dict[str, Any]:
     done = subprocess.run(
-        [str(peer_python(store)), str(SCRIPT), str(video), str(frames)],
+        [str(peer_python(store)), str(SCRIPT), str(video), str(frames), *more],
         capture_output=True,
         text=True,
         timeout=LONGEST_S,
     )
     if done.returncode != 0:
         raise SourceError(f"the peer failed on {video}: {last_line(done.stderr)}")
-    return float(json.loads(done.stdout.strip().splitlines()[-1])["fps"])
+    numbers: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return numbers
 
 
 def bench_beside_peer(spec: str, frames: int, options: EngineOptions) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.joint_errors import LONGEST_LAG_FRAMES, lag_frames
 from benchmarks.similarity import aligned
 from engine.avatar.topology import FusedAvatar, Region
 from engine.body.kinematics import forward_kinematics, posed_joints
@@ -26,7 +27,6 @@ from engine.sources.performer import Performer, Take, open_performer
 from engine.types import ARKIT_NAMES, F32, F64, AvatarState
 
 WARM_UP_FRAMES = 10
-LONGEST_LAG_FRAMES = 6
 FEWEST_ALIGNED = 4
 """With fewer points an alignment explains everything."""
 STILL_MM = 1.0
@@ -112,7 +112,7 @@ class PerformerComparison:
         true_joints = np.array(series.true_joints[WARM_UP_FRAMES:])
         seen = np.array(series.joints_seen[WARM_UP_FRAMES:])
         neutral = true.max(axis=1) < NEUTRAL
-        lag = _lag_frames(joints, true_joints, seen)
+        lag = lag_frames(joints, true_joints, seen)
         return {
             "frames": len(series.expression),
             "expression_r2": _explained(found, true),
@@ -181,36 +181,6 @@ def _correlations(found: F64, true: F64) -> dict[str, float]:
             value = float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 else 0.0
             result[name] = round(value, 3)
     return result
-
-
-def _lag_frames(found: F64, true: F64, seen: Any) -> float | None:
-    """Frames, sub-frame, by which the found velocities are late; ``None`` where nothing moves.
-
-    The shift against the true velocities that correlates best: velocities, because a constant
-    bias or a slow drift of depth says nothing about time.
-    """
-    moves, true_moves = np.diff(found, axis=0), np.diff(true, axis=0)
-    lags = np.arange(-LONGEST_LAG_FRAMES, LONGEST_LAG_FRAMES + 1)
-    middle = slice(LONGEST_LAG_FRAMES, len(true_moves) - LONGEST_LAG_FRAMES)
-    visible = seen[1:][middle]
-    own = _no_longer_than(true_moves[seen[1:]], moves[middle][visible])
-    shifted = [np.roll(true_moves, lag, axis=0)[middle][visible] for lag in lags]
-    # Over the truth's size: a shift that brings faster motion into view is no likelier for it.
-    likeness = [float((own * s).sum() / max(float(np.linalg.norm(s)), 1e-12)) for s in shifted]
-    best = int(np.argmax(likeness))
-    if likeness[best] <= 0.0:
-        return None
-    if best in (0, len(lags) - 1):
-        return float(lags[best])
-    before, at, after = likeness[best - 1 : best + 2]
-    return float(lags[best]) + 0.5 * (before - after) / (before - 2 * at + after)
-
-
-def _no_longer_than(true: F64, moves: F64) -> F64:
-    """Moves (N, 3) cut to the longest true one: one jump must not outvote all the rest."""
-    longest = float(np.linalg.norm(true, axis=1).max(initial=0.0))
-    lengths = np.linalg.norm(moves, axis=1, keepdims=True)
-    return np.asarray(moves * np.minimum(1.0, longest / np.maximum(lengths, 1e-12)))
 
 
 def _jitter_mm(found: F64, true: F64, seen: Any) -> float | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.performer import _errors_mm, _explained, _jitter_mm, _lag_frames, _mean
+from benchmarks.joint_errors import lag_frames
+from benchmarks.performer import _errors_mm, _explained, _jitter_mm, _mean
 from benchmarks.report import write_json
 from benchmarks.similarity import aligned
 
@@ -48,19 +49,19 @@ def test_every_shown_joint_may_be_wrong(walk: np.ndarray) -> None:
 
 @pytest.mark.parametrize("frames", [-2, 0, 3])
 def test_lag_is_found(walk: np.ndarray, frames: int) -> None:
-    assert _lag_frames(np.roll(walk, frames, axis=0), walk, SEEN) == pytest.approx(frames, abs=0.1)
+    assert lag_frames(np.roll(walk, frames, axis=0), walk, SEEN) == pytest.approx(frames, abs=0.1)
 
 
 def test_one_jump_does_not_decide_the_lag(walk: np.ndarray) -> None:
     late = np.roll(walk, 1, axis=0)
     late[70:, 0] += np.sign(walk[75, 0] - walk[74, 0]) * 2.0
-    assert _lag_frames(late, walk, SEEN) == pytest.approx(1.0, abs=0.3)
+    assert lag_frames(late, walk, SEEN) == pytest.approx(1.0, abs=0.3)
 
 
 def test_who_does_not_move_has_no_lag(walk: np.ndarray) -> None:
     still = np.tile(walk[:1], (FRAMES, 1, 1))
-    assert _lag_frames(still, still, SEEN) is None
-    assert _lag_frames(walk, walk, np.zeros_like(SEEN)) is None
+    assert lag_frames(still, still, SEEN) is None
+    assert lag_frames(walk, walk, np.zeros_like(SEEN)) is None
 
 
 def test_slow_motion_is_no_jitter(walk: np.ndarray) -> None:
