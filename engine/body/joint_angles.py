@@ -102,14 +102,14 @@ TRUNK = (
     ("head_lean", -20, 20, 0, 8, 6),
 )  # fmt: skip
 LIMBS = (
-    ("clavicle_raise", -8, 35, 0, 7, 4), ("clavicle_forward", -15, 20, 0, 6, 4),
-    ("arm_raise", -70, 145, -33, 50, 10), ("arm_forward", -55, 135, 8, 45, 10),
+    ("clavicle_raise", -8, 35, 0, 9, 4), ("clavicle_forward", -15, 20, 0, 8, 4),
+    ("arm_raise", -70, 145, -33, 42, 10), ("arm_forward", -55, 135, 8, 38, 10),
     ("arm_twist", -95, 95, 0, 35, 5),
     ("elbow", -50, 105, -30, 50, 12), ("forearm_twist", -95, 95, 0, 40, 6),
     ("wrist_bend", -75, 85, 0, 25, 6), ("wrist_deviate", -40, 30, 0, 14, 4),
     ("leg_forward", -35, 125, 0, 30, 10), ("leg_out", -40, 55, -5, 15, 8),
     ("leg_twist", -50, 50, 0, 15, 6),
-    ("knee", -8, 145, 0, 30, 12), ("ankle_bend", -30, 50, 0, 12, 8),
+    ("knee", -8, 145, 0, 48, 12), ("ankle_bend", -30, 50, 0, 12, 8),
     ("ankle_roll", -25, 25, 0, 8, 6),
 )  # fmt: skip
 SHARES = {
