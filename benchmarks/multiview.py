@@ -8,6 +8,7 @@ were triangulated from all cameras, which is true to about two centimetres.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from engine.body.kinematics import forward_kinematics
 from engine.body.landmark_embedding import PointSet, embed
 from engine.engine import Engine, EngineOptions
 from engine.errors import SourceError
+from engine.fusion.base_avatar import BaseAvatar
 from engine.pipeline import Result
+from engine.reconstructor import Reconstructor
 from engine.rendering.projection import project
 from engine.slot import Policy
 from engine.sources.opening import open_source
-from engine.types import F32, F64, U8, AvatarState
+from engine.types import F32, F64, U8, AvatarState, Identity, Observation
 from viewer.snapshot import save_png
 
 CAMERAS_FILE, TRUTH_FILE = "cameras_opencv.json", "keypoints3d_world.npy"
@@ -65,7 +68,7 @@ class Followed:
     """(N, 12, 2) in the picture."""
     fps: float
     body_fit_ms: F64
-    """(N,)."""
+    """(N,) alone on a core."""
 
 
 def read_recording(folder: Path, camera: str) -> Recording:
@@ -158,15 +161,24 @@ async def eval_multiview(
 
 async def follow(film: Path, count: int, options: EngineOptions) -> Followed:
     """The engine's joints in every frame, as a live run has them."""
-    joints, pixels, milliseconds = [], [], []
+    joints, pixels, seen = [], [], []
     source = open_source(str(film), frames=count)
     with Engine.open(options) as engine, source:
         async with engine.pipeline.run(source, Policy.BLOCK) as results:
             async for result in results:
                 joints.append(posed_landmarks(engine.reconstructor.fitted_avatar, result.state))
                 pixels.append(_pixels(joints[-1], result))
-                milliseconds.append(result.stages_ms["body_fit"])
-    return Followed(np.array(joints), np.array(pixels), float(source.fps), np.array(milliseconds))
+                seen.append(result.observation)
+        base = engine.reconstructor.base
+    alone_ms = fit_alone_ms(base, seen)
+    return Followed(np.array(joints), np.array(pixels), float(source.fps), alone_ms)
+
+
+def fit_alone_ms(base: BaseAvatar, seen: Sequence[Observation]) -> F64:
+    """(N,) what each body fit takes of a core that no network is using."""
+    replay = Reconstructor(base, Identity())
+    timings = [replay.reconstruct(observation, pose=False)[2] for observation in seen]
+    return np.array([timing["body_fit"] for timing in timings])
 
 
 def posed_landmarks(avatar: FusedAvatar, state: AvatarState) -> F64:
