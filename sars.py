@@ -458,6 +458,17 @@ def bench_live_command(
     tell(f"live on {source}", numbers, json)
 
 
+@bench.command("forward")
+def bench_forward_command(
+    calls: Annotated[int, typer.Option(min=16, help="Forward passes of each side.")] = 240,
+    json: JsonOption = None,
+) -> None:
+    """Posing body models of SMPL-X's and Anny's size, beside smplx and anny on the same cores."""
+    from benchmarks.forward import bench_forward
+
+    tell("forward pass", bench_forward(calls), json)
+
+
 @evaluate.command("performer")
 def eval_performer_command(
     performance: Annotated[

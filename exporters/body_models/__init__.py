@@ -1,0 +1,1 @@
+"""Other makers' body models, from the user's own files."""
