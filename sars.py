@@ -234,14 +234,29 @@ def run(
         float, typer.Option(min=0.1, help="How long to record a webcam.")
     ] = LIVE_SECONDS,
     mirror: Annotated[bool, typer.Option(help="Show the window as a mirror.")] = False,
+    export: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--export",
+            metavar="FILE",
+            help="Also write the motion, without a window: .glb (animated avatar), .npz (AMASS, "
+            "SMPL-X), .bvh or .csv; repeat it for several.",
+        ),
+    ] = None,
 ) -> None:
     """Run SOURCE through the engine: in a window, or recorded beside its avatar."""
+    if export:
+        from exporters.motion.files import check_names
+
+        check_names(export)
+        if window:
+            raise AvatarError("--export records without a window: leave --window out")
     if window is None:
-        window = has_display()
+        window = has_display() and not export
     if window:
         show(engine, partial(open_any, source, paced=True), mirror)
     else:
-        record(engine, source, out or Path("sars-output"), seconds)
+        record(engine, source, out or Path("sars-output"), seconds, export or [])
 
 
 def show(options: EngineOptions, open_source: Callable[[], Source], mirror: bool) -> None:
@@ -257,15 +272,20 @@ def show(options: EngineOptions, open_source: Callable[[], Source], mirror: bool
     thread.join(timeout=5.0)
 
 
-def record(options: EngineOptions, source: str, folder: Path, seconds: float) -> None:
-    """Side-by-side video and picture, the avatar as GLB, and a report."""
+def record(
+    options: EngineOptions, source: str, folder: Path, seconds: float, motion_files: list[Path]
+) -> None:
+    """Side-by-side video and picture, the avatar as GLB, a report, and the motion."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from benchmarks.report import print_table, write_json
     from engine.inference.store import write_atomically
     from exporters.glb import write_glb
+    from exporters.motion.clip import MotionRecorder
+    from exporters.motion.files import export_motion
     from viewer import local
 
+    motion = MotionRecorder()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns) as progress:
         task = progress.add_task(f"running {source}")
@@ -276,6 +296,7 @@ def record(options: EngineOptions, source: str, folder: Path, seconds: float) ->
                 folder,
                 live_seconds=seconds,
                 on_frame=lambda n: progress.update(task, description=f"{source}: frame {n}"),
+                on_state=motion.add,
             )
         )
     numbers = report.numbers(source, backend)
@@ -284,6 +305,9 @@ def record(options: EngineOptions, source: str, folder: Path, seconds: float) ->
     print_table(f"run of {source}", numbers)
     typer.echo("rate and latencies include drawing the video; `sars bench engine` measures alone")
     typer.echo(f"wrote {folder}/: side_by_side.mp4, side_by_side.png, avatar.glb, report.json")
+    if motion_files:
+        export_motion(motion.clip(last.avatar), motion_files)
+        typer.echo(f"wrote {', '.join(map(str, motion_files))}")
 
 
 @app.command()

@@ -19,6 +19,7 @@ from engine.avatar.texture_codec import encode_texture
 from engine.avatar.topology import FusedAvatar
 from engine.fusion.normals import vertex_normals
 from engine.types import ARKIT_NAMES, F32
+from exporters.motion.clip import MotionClip
 
 Array = NDArray[Any]
 
@@ -99,11 +100,15 @@ class _Writer:
         return len(self.document.accessors) - 1
 
 
-def write_glb(avatar: FusedAvatar) -> bytes:
+def write_glb(avatar: FusedAvatar, motion: MotionClip | None = None) -> bytes:
     """The avatar as one self-contained binary glTF 2.0 file.
 
     Positions, weights and offsets stay float32, so that reading it back is exact; the texture, if
     any, becomes a JPEG.
+
+    Args:
+        avatar: at rest.
+        motion: of this avatar: an animation named "motion", its key times as they were.
     """
     writer = _Writer()
     document = writer.document
@@ -129,6 +134,8 @@ def write_glb(avatar: FusedAvatar) -> bytes:
     ]
     _add_skeleton(writer, avatar)
     _add_material(writer, avatar)
+    if motion is not None:
+        _add_animation(writer, avatar, motion)
     return writer.finish()
 
 
@@ -198,6 +205,30 @@ def _add_skeleton(writer: _Writer, avatar: FusedAvatar) -> None:
     document.nodes.append(gltf.Node(name="avatar", mesh=0, skin=0))
     document.scenes = [gltf.Scene(nodes=[0, len(joints)])]
     document.scene = 0
+
+
+def _add_animation(writer: _Writer, avatar: FusedAvatar, motion: MotionClip) -> None:
+    """Rotations of the joints that move, the root's place, and the morph targets' weights."""
+    animation = gltf.Animation(name="motion")
+    times = writer.array(motion.times_s.astype(np.float32)[:, None], bounds=True)
+
+    def channel(node: int, path: str, values: Array) -> None:
+        sampler = gltf.AnimationSampler(
+            input=times, output=writer.array(values), interpolation="LINEAR"
+        )
+        animation.samplers.append(sampler)
+        target = gltf.AnimationChannelTarget(node=node, path=path)
+        animation.channels.append(
+            gltf.AnimationChannel(sampler=len(animation.samplers) - 1, target=target)
+        )
+
+    for joint in range(len(avatar.joint_names)):
+        turns = motion.rotations_xyzw[:, joint]
+        if np.abs(turns[:, :3]).max() > 0.0:
+            channel(joint, "rotation", turns)
+    channel(0, "translation", motion.translation_m + avatar.joints_m[0])
+    channel(len(avatar.joint_names), "weights", motion.expression.reshape(-1, 1))
+    writer.document.animations = [animation]
 
 
 def _add_material(writer: _Writer, avatar: FusedAvatar) -> None:

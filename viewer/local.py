@@ -15,6 +15,7 @@ from engine.errors import AvatarError
 from engine.pipeline import Result
 from engine.slot import Policy
 from engine.sources.source import Source
+from engine.types import AvatarState
 from viewer.feed import LocalFeed, Moment
 from viewer.recording import SideBySide
 from viewer.report import RunReport
@@ -64,6 +65,7 @@ async def record(
     *,
     live_seconds: float,
     on_frame: Callable[[int], None] = lambda _: None,
+    on_state: Callable[[AvatarState], None] = lambda _: None,
 ) -> tuple[RunReport, Result, str]:
     """Run without a window, keep input and avatar side by side in ``folder``.
 
@@ -73,6 +75,7 @@ async def record(
         folder: for the video and the picture.
         live_seconds: how long to record a source that has no end of its own.
         on_frame: told the number of frames so far.
+        on_state: given every frame's pose.
 
     Returns:
         The report, the last result, and what ran the networks.
@@ -96,6 +99,7 @@ async def record(
         async with engine.pipeline.run(source, policy) as results:
             async for result in results:
                 report.add(result)
+                on_state(result.state)
                 await loop.run_in_executor(drawing, recorder.add, result)
                 on_frame(report.frames)
                 last = result
