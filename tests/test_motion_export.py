@@ -20,7 +20,7 @@ from engine.body.kinematics import forward_kinematics, posed_joints
 from engine.errors import AvatarError
 from engine.inference.store import ModelStore
 from engine.sources.bvh import read_bvh
-from engine.sources.performer import person
+from engine.sources.performer import open_performer, person
 from engine.types import ARKIT_NAMES
 from exporters.glb import write_glb
 from exporters.motion.amass import JOINTS, PARENTS, write_amass
@@ -95,6 +95,14 @@ def test_bvh_reads_back(clip: MotionClip, tmp_path: Path) -> None:
     rows = [read.names.index(name) for name in clip.avatar.joint_names]
     for n in (0, 3, 6):
         np.testing.assert_allclose(read.positions[n, rows] / 100, joints_of(clip, n), atol=1e-4)
+
+
+def test_our_bvh_can_be_performed(clip: MotionClip, tmp_path: Path) -> None:
+    """A user records with one command and plays it back with the next."""
+    path = tmp_path / "motion.bvh"
+    path.write_bytes(write_bvh(clip))
+    performer = open_performer(str(path))
+    assert performer.truth(3).mesh.vertices_m.shape == clip.avatar.rest_vertices_m.shape
 
 
 def test_euler_angles_at_the_poles() -> None:

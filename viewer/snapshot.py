@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 from engine.avatar.topology import FusedAvatar
 from engine.errors import AvatarError, PeerError
+from engine.inference.store import write_atomically
 from engine.types import U8, AvatarState
 from stream.client import ClientOptions
 from viewer.canvas import Canvas
@@ -88,9 +89,8 @@ def save_png(picture: U8, path: Path) -> None:
         AvatarError: the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-            Image.fromarray(picture).save(part, format="PNG")
-        Path(part.name).replace(path)
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, format="PNG")
+        write_atomically(path, content.getvalue())
     except OSError as error:
         raise AvatarError(f"the picture {path} cannot be written: {error.strerror}") from error

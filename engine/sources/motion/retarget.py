@@ -29,18 +29,18 @@ from engine.sources.motion.skeleton import (
 from engine.types import F64
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "hips": ("Hips", "pelvis", "hip"),
+    "hips": ("Hips", "pelvis", "hip", "root"),
     "head": ("Head",),
-    "neck": ("lowerneck", "Neck", "Neck1"),
-    "thigh": ("{side}UpLeg", "{side}Hip"),
-    "shin": ("{side}Leg", "{side}Knee"),
-    "foot": ("{side}Foot", "{side}Ankle"),
-    "toe": ("{side}ToeBase", "{side}Toe"),
-    "upperarm": ("{side}Arm", "{side}Shoulder"),
-    "forearm": ("{side}ForeArm", "{side}Elbow"),
-    "hand": ("{side}Hand", "{side}Wrist"),
+    "neck": ("lowerneck", "Neck", "Neck1", "neck01"),
+    "thigh": ("{side}UpLeg", "{side}Hip", "upperleg01.{letter}"),
+    "shin": ("{side}Leg", "{side}Knee", "lowerleg01.{letter}"),
+    "foot": ("{side}Foot", "{side}Ankle", "foot.{letter}"),
+    "toe": ("{side}ToeBase", "{side}Toe", "toe2-1.{letter}"),
+    "upperarm": ("{side}Arm", "{side}Shoulder", "upperarm01.{letter}"),
+    "forearm": ("{side}ForeArm", "{side}Elbow", "lowerarm01.{letter}"),
+    "hand": ("{side}Hand", "{side}Wrist", "wrist.{letter}"),
 }
-"""Our joints by the names that CMU, AnimatedDrawings, Rokoko and Mixamo files give them."""
+"""Our joints by the names that CMU, AnimatedDrawings, Rokoko, Mixamo and our own files have."""
 SIDE_WORDS = {".L": "Left", ".R": "Right"}
 FOLLOW_S = 1.5
 SHORTEST = 1e-6
@@ -198,7 +198,7 @@ def match_joints(names: tuple[str, ...]) -> dict[str, int]:
     for part, words in SYNONYMS.items():
         for side in SIDES if part in LIMB_PARTS else ("",):
             side_word = SIDE_WORDS.get(side, "")
-            known = [word.format(side=side_word).lower() for word in words]
+            known = [word.format(side=side_word, letter=side[1:]).lower() for word in words]
             found = [lower[word] for word in known if word in lower]
             if not found:
                 raise SourceError(
