@@ -234,6 +234,13 @@ def run(
         float, typer.Option(min=0.1, help="How long to record a webcam.")
     ] = LIVE_SECONDS,
     mirror: Annotated[bool, typer.Option(help="Show the window as a mirror.")] = False,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="For a file: watch it to its end first, then fit all frames from both sides.",
+        ),
+    ] = False,
     export: Annotated[
         list[Path] | None,
         typer.Option(
@@ -249,12 +256,14 @@ def run(
         from exporters.motion.files import check_names
 
         check_names(export)
-        if window:
-            raise AvatarError("--export records without a window: leave --window out")
+    if window and (export or offline):
+        raise AvatarError("--export and --offline record without a window: leave --window out")
     if window is None:
-        window = has_display() and not export
+        window = has_display() and not export and not offline
     if window:
         show(engine, partial(open_any, source, paced=True), mirror)
+    elif offline:
+        record_whole(engine, source, out or Path("sars-output"), export or [])
     else:
         record(engine, source, out or Path("sars-output"), seconds, export or [])
 
@@ -307,6 +316,42 @@ def record(
     typer.echo(f"wrote {folder}/: side_by_side.mp4, side_by_side.png, avatar.glb, report.json")
     if motion_files:
         export_motion(motion.clip(last.avatar), motion_files)
+        typer.echo(f"wrote {', '.join(map(str, motion_files))}")
+
+
+def record_whole(
+    options: EngineOptions, source: str, folder: Path, motion_files: list[Path]
+) -> None:
+    """The same of a clip that is fitted as a whole; without a report, for nothing is live."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from engine.inference.store import write_atomically
+    from exporters.glb import write_glb
+    from exporters.motion.clip import MotionRecorder
+    from exporters.motion.files import export_motion
+    from viewer.offline import record_offline
+
+    motion = MotionRecorder()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(f"watching {source}")
+        frames, avatar, _ = run_async(
+            record_offline(
+                options,
+                partial(open_any, source),
+                folder,
+                on_progress=lambda what, n: progress.update(
+                    task, description=f"{source}: {what}, frame {n}"
+                ),
+                on_state=motion.add,
+            )
+        )
+    write_atomically(folder / "avatar.glb", write_glb(avatar))
+    typer.echo(
+        f"wrote {frames} frames to {folder}/: side_by_side.mp4, side_by_side.png, avatar.glb"
+    )
+    if motion_files:
+        export_motion(motion.clip(avatar), motion_files)
         typer.echo(f"wrote {', '.join(map(str, motion_files))}")
 
 

@@ -24,6 +24,7 @@ from engine.body.landmark_embedding import PointSet, embed
 from engine.engine import Engine, EngineOptions
 from engine.errors import SourceError
 from engine.fusion.base_avatar import BaseAvatar
+from engine.offline import fit_clip
 from engine.pipeline import Result
 from engine.reconstructor import Reconstructor
 from engine.rendering.projection import project
@@ -69,6 +70,8 @@ class Followed:
     fps: float
     body_fit_ms: F64
     """(N,) alone on a core."""
+    offline_m: F64
+    """(N, 12, 3) of the whole clip fitted at once."""
 
 
 def read_recording(folder: Path, camera: str) -> Recording:
@@ -145,6 +148,9 @@ async def eval_multiview(
         )
     errors = joint_errors(followed.joints_m, recording.joints_m, HIPS, followed.fps)
     numbers: dict[str, Any] = errors.numbers() | {
+        "offline": joint_errors(
+            followed.offline_m, recording.joints_m, HIPS, followed.fps
+        ).numbers(),
         "by_joint_mm": _by_joint(followed.joints_m, recording.joints_m),
         "body_fit_ms": {
             f"p{q}": round(float(np.percentile(followed.body_fit_ms, q)), 2) for q in (50, 95)
@@ -170,8 +176,11 @@ async def follow(film: Path, count: int, options: EngineOptions) -> Followed:
                 pixels.append(_pixels(joints[-1], result))
                 seen.append(result.observation)
         base = engine.reconstructor.base
+        identity = engine.reconstructor.identity
     alone_ms = fit_alone_ms(base, seen)
-    return Followed(np.array(joints), np.array(pixels), float(source.fps), alone_ms)
+    _, fitted = base.avatars_of(identity)
+    whole = np.array([posed_landmarks(fitted, state) for state in fit_clip(base, identity, seen)])
+    return Followed(np.array(joints), np.array(pixels), float(source.fps), alone_ms, whole)
 
 
 def fit_alone_ms(base: BaseAvatar, seen: Sequence[Observation]) -> F64:

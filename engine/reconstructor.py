@@ -30,6 +30,7 @@ from engine.types import (
 class _Person:
     """What an identity decides, made off the frame path and swapped in whole."""
 
+    identity: Identity
     avatar: FusedAvatar
     fitted: FusedAvatar
     """Anny's own smooth one: what is fitted to landmarks and looked at by the slow loop."""
@@ -56,7 +57,7 @@ class Reconstructor:
         self._body = BodyFitter(names, fitted.joints_m, fitted.parents, fitted.rest_vertices_m)
         self._face = FaceFitter(fitted.rest_vertices_m, fitted.joints_m[self._head])
         poser = Poser(avatar, None, base.corrections_of(avatar, identity))
-        self._person = _Person(avatar, fitted, poser, self._body.shape)
+        self._person = _Person(identity, avatar, fitted, poser, self._body.shape)
         self._fit: FaceFit | None = None
         self._face_view: FaceView | None = None
         self._clock_ns: int | None = None
@@ -65,6 +66,12 @@ class Reconstructor:
     def base(self) -> BaseAvatar:
         """What all avatars have in common."""
         return self._base
+
+    @property
+    def identity(self) -> Identity:
+        """The newest one, whether a frame has shown it yet or not."""
+        coming = self._next
+        return (coming or self._person).identity
 
     @property
     def avatar(self) -> FusedAvatar:
@@ -96,7 +103,7 @@ class Reconstructor:
         shape = self._body.shape_of(fitted.joints_m, fitted.rest_vertices_m)
         corrections = self._base.corrections_of(avatar, identity)
         poser = self._person.poser.with_identity(avatar, corrections)
-        person = _Person(avatar, fitted, poser, shape)
+        person = _Person(identity, avatar, fitted, poser, shape)
         with self._handing_over:
             self._next = person
 
