@@ -17,6 +17,7 @@ from engine.errors import AvatarError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
     from engine.avatar.anny import BodyModel
     from engine.avatar.morphable_model import MorphableModel
@@ -547,6 +548,14 @@ def eval_performer_command(
     full: Annotated[
         bool, typer.Option("--full", help="Fusion on eight people for ten seconds, minutes.")
     ] = False,
+    grid: Annotated[
+        Path | None,
+        typer.Option(
+            "--grid",
+            metavar="DIR",
+            help="Instead: five recorded motions of DIR by three people before two cameras.",
+        ),
+    ] = None,
     json: JsonOption = None,
     picture: Annotated[
         Path, typer.Option(help="Draw input, truth, every mode of fusion and its error, as PNG.")
@@ -559,10 +568,26 @@ def eval_performer_command(
     from engine.engine import EngineOptions
 
     options = EngineOptions(backend=backend)
+    if grid is not None:
+        from rich.progress import Progress
+
+        from benchmarks.performer_grid import CAMERAS, MOTIONS, SEEDS, eval_grid
+
+        with Progress(transient=True) as progress:
+            total = len(MOTIONS) * len(SEEDS) * len(CAMERAS)
+            task = progress.add_task("performing", total=total)
+            on_run = partial(_advance, progress, task)
+            found = run_async(eval_grid(grid, options, on_run=on_run))
+        tell(f"performer: {grid}", found, json)
+        return
     numbers = run_async(eval_performer(performance, frames, options))
     numbers |= run_async(eval_fusion(FULL if full else QUICK, options, picture))
     tell(f"performer: {performance}", numbers, json)
     typer.echo(f"wrote {picture}")
+
+
+def _advance(progress: Progress, task: TaskID, done: int) -> None:
+    progress.update(task, completed=done)
 
 
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT", help="The .npz to write.")]

@@ -73,8 +73,8 @@ class PerformerComparison:
         series.expression.append(result.state.expression.copy())
         series.true_expression.append(take.state.expression.copy())
         avatar = self._performer.avatar
-        joints = _joints(avatar, result.state)[self._joint_rows]
-        truth = _joints(avatar, take.state)[self._joint_rows]
+        joints = posed(avatar, result.state)[self._joint_rows]
+        truth = posed(avatar, take.state)[self._joint_rows]
         series.joints.append(joints)
         series.true_joints.append(truth)
         series.joints_seen.append(_inside(truth.astype(np.float32), take))
@@ -128,7 +128,7 @@ class PerformerComparison:
         }
 
 
-def _joints(avatar: FusedAvatar, state: AvatarState) -> F64:
+def posed(avatar: FusedAvatar, state: AvatarState) -> F64:
     """(J, 3) posed joints in camera space."""
     transforms = np.empty((len(avatar.parents), 3, 4), np.float32)
     forward_kinematics(state.rotations_xyzw, avatar.joints_m, avatar.parents, transforms)

@@ -53,10 +53,10 @@ def rows(names: tuple[str, ...]) -> list[int]:
 
 
 def errors(base: BaseAvatar, states: list[AvatarState], true: np.ndarray):
-    from benchmarks.performer import _joints
+    from benchmarks.performer import posed
 
     avatar = base.average
-    found = [_joints(avatar, state)[rows(avatar.joint_names)] for state in states]
+    found = [posed(avatar, state)[rows(avatar.joint_names)] for state in states]
     return joint_errors(np.array(found), true, (0, 1), 30.0)
 
 

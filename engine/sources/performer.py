@@ -195,13 +195,14 @@ def person(seed: int, store: ModelStore | None = None) -> FusedAvatar:
     store = store or ModelStore.default()
     path = store.path(FILE_NAME)
     model = BodyModel.load(path)
-    identity = Identity(phenotypes=_phenotypes(seed), face=_face(seed, model.identity_count))
+    identity = Identity(phenotypes=phenotypes_of(seed), face=_face(seed, model.identity_count))
     avatar = fuse(model, load_fusion_map(path, model), identity)
     look = Look.varied(seed) if seed else Look()
     return replace(avatar, texture=cached_texture(avatar, look, store.folder))
 
 
-def _phenotypes(seed: int) -> Phenotypes:
+def phenotypes_of(seed: int) -> Phenotypes:
+    """Of the person that this seed draws."""
     if seed == 0:
         return Phenotypes()
     rng = np.random.default_rng([seed, 0xB0D7])
