@@ -99,6 +99,16 @@ DisplacementOption = Annotated[
 WrinklesOption = Annotated[
     bool, typer.Option("--wrinkles/--no-wrinkles", help="Carve wrinkle lines into the face.")
 ]
+FieldOfViewOption = Annotated[
+    float | None,
+    typer.Option(
+        "--fov",
+        metavar="DEGREES",
+        min=10.0,
+        max=150.0,
+        help="What the longer side of the picture spans; else as the file says, else 60.",
+    ),
+]
 AgeOption = Annotated[
     float | None,
     typer.Option(
@@ -136,6 +146,7 @@ def engine_options(
     face: FaceModelOption = None,
     displacement: DisplacementOption = True,
     wrinkles: WrinklesOption = True,
+    fov: FieldOfViewOption = None,
 ) -> EngineOptions:
     """What `run` and `serve` let a user choose of the engine."""
     from engine.engine import EngineOptions
@@ -151,6 +162,7 @@ def engine_options(
         face_model=face,
         displacement=displacement,
         wrinkles=wrinkles,
+        field_of_view_deg=fov,
         edit=IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None),
     )
 

@@ -49,6 +49,8 @@ class EngineOptions:
     """How a face of one's own is joined to the body: copy-paste, optimisation or attention."""
     face_model: Path | None = None
     """A converted head whose face is shown on the body; None: Anny's own."""
+    field_of_view_deg: float | None = None
+    """Of the camera's longer side, degrees; None: what the source says of itself, else 60."""
     edit: IdentityEdit = field(default_factory=IdentityEdit)
     """What the user wants of the avatar, whatever is estimated."""
     store: ModelStore = field(default_factory=ModelStore.default)
@@ -84,7 +86,7 @@ class Engine:
         with networks.preload():
             start_numba()
             base = BaseAvatar.load(options.store, options.fusion, options.face_model)
-            reconstructor = Reconstructor(base, keeper.identity)
+            reconstructor = Reconstructor(base, keeper.identity, options.field_of_view_deg)
             observer = Observer(networks)
         slow_loop = SlowLoop(
             keeper, estimators_of(options, networks, reconstructor), reconstructor.become

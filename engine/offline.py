@@ -34,7 +34,10 @@ MOST_FRAMES = 120_000
 
 
 def fit_clip(
-    base: BaseAvatar, identity: Identity, observations: Sequence[Observation]
+    base: BaseAvatar,
+    identity: Identity,
+    observations: Sequence[Observation],
+    field_of_view_deg: float | None = None,
 ) -> list[AvatarState]:
     """Every frame's state, each knowing the whole clip.
 
@@ -42,6 +45,7 @@ def fit_clip(
         base: what all avatars have in common.
         identity: who the clip has shown.
         observations: of all frames, times not decreasing.
+        field_of_view_deg: of the pictures' longer side, where it is known.
 
     Raises:
         SourceError: there are none, or more than can be kept.
@@ -51,10 +55,10 @@ def fit_clip(
     if len(observations) > MOST_FRAMES:
         raise SourceError(f"expected at most {MOST_FRAMES} frames, found {len(observations)}")
     smooth = smoothed(observations)
-    ahead = _fitted(base, identity, smooth)
+    ahead = _fitted(Reconstructor(base, identity, field_of_view_deg), smooth)
     last_ns = smooth[0].captured_at_ns + smooth[-1].captured_at_ns
     mirrored = [replace(o, captured_at_ns=last_ns - o.captured_at_ns) for o in reversed(smooth)]
-    back = _fitted(base, identity, mirrored)[::-1]
+    back = _fitted(Reconstructor(base, identity, field_of_view_deg), mirrored)[::-1]
     return [_between(a, b) for a, b in zip(ahead, back, strict=True)]
 
 
@@ -118,10 +122,7 @@ def _mean(weights: F32, values: F32) -> F32:
     return np.ascontiguousarray(np.einsum("np,npc->pc", weights, values), np.float32)
 
 
-def _fitted(
-    base: BaseAvatar, identity: Identity, observations: Sequence[Observation]
-) -> list[AvatarState]:
-    reconstructor = Reconstructor(base, identity)
+def _fitted(reconstructor: Reconstructor, observations: Sequence[Observation]) -> list[AvatarState]:
     return [reconstructor.reconstruct(seen, pose=False)[0] for seen in observations]
 
 

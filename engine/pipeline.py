@@ -112,6 +112,7 @@ class Pipeline:
                 asyncio.create_task(self._observe(frames, observing, at_once, patience_s)),
                 asyncio.create_task(self._reconstruct(observing, results, fitting, pose)),
             ]
+            self._reconstructor.look_through(source.field_of_view_deg)
             if self._slow_loop is not None:
                 self._slow_loop.reset()
             reader.start()

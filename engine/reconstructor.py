@@ -41,13 +41,18 @@ class _Person:
 class Reconstructor:
     """One person's parameters, each frame starting from the frame before."""
 
-    def __init__(self, base: BaseAvatar, identity: Identity) -> None:
+    def __init__(
+        self, base: BaseAvatar, identity: Identity, field_of_view_deg: float | None = None
+    ) -> None:
         """Ready for the first frame.
 
         Args:
             base: the body model with its fused topology.
             identity: whose body to begin with.
+            field_of_view_deg: of the picture's longer side, where the user knows it; it overrules
+                what sources say of themselves.
         """
+        self._own_view_deg = self._view_deg = field_of_view_deg
         self._base = base
         avatar, fitted = base.avatars_of(identity)
         self._next: _Person | None = None
@@ -93,6 +98,15 @@ class Reconstructor:
         """As fitted to the newest frame's face; None where it shows none."""
         return None if self._fit is None else self._fit.head
 
+    @property
+    def field_of_view_deg(self) -> float | None:
+        """Of the pictures' longer side; None: a usual webcam's."""
+        return self._view_deg
+
+    def look_through(self, field_of_view_deg: float | None) -> None:
+        """Take over what a new source knows of its lens, unless the user knows better."""
+        self._view_deg = self._own_view_deg or field_of_view_deg
+
     def become(self, identity: Identity) -> None:
         """Take over an identity from the next frame on. Any thread may call this.
 
@@ -129,10 +143,10 @@ class Reconstructor:
         """
         started = time.perf_counter()
         self._take_over()
-        camera = Camera.from_size(seen.width, seen.height)
+        camera = Camera.of_view(seen.width, seen.height, self._view_deg)
         face = self._fit_face(seen, camera)
         face_done = time.perf_counter()
-        body = self._body.fit(seen, _head_target(face, seen))
+        body = self._body.fit(seen, _head_target(face, seen), camera)
         body_done = time.perf_counter()
         state = self._state(seen, camera, body, face)
         milliseconds = {

@@ -67,6 +67,14 @@ class Camera:
     height: int
 
     @staticmethod
+    def of_view(width: int, height: int, field_of_view_deg: float | None) -> Camera:
+        """A camera whose longer side spans this angle; the usual webcam's where it is not known."""
+        if field_of_view_deg is None:
+            return Camera.from_size(width, height)
+        focal = max(width, height) / (2.0 * np.tan(np.radians(field_of_view_deg) / 2.0))
+        return Camera(float(focal), (width - 1) / 2.0, (height - 1) / 2.0, width, height)
+
+    @staticmethod
     def from_size(width: int, height: int, vertical_fov_deg: float | None = None) -> Camera:
         """A camera with the principal point in the middle.
 

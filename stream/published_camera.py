@@ -35,6 +35,7 @@ class PublishedCamera:
 
     live = True
     fps = NOMINAL_FPS
+    field_of_view_deg: float | None = None
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size

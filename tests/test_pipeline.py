@@ -40,6 +40,9 @@ class FakeReconstructor:
     def reset(self) -> None:
         pass
 
+    def look_through(self, field_of_view_deg: float | None) -> None:
+        pass
+
     def reconstruct(self, seen: Observation, *, pose: bool) -> tuple[Any, Any, dict[str, float]]:
         time.sleep(0.002)
         self.strangers += seen.index == self.stranger_at
@@ -48,6 +51,7 @@ class FakeReconstructor:
 
 class FakeSource:
     size, fps, live = (4, 4), 30.0, False
+    field_of_view_deg = None
 
     def __init__(self, frames: Callable[[], Iterator[Frame]]) -> None:
         self._frames = frames

@@ -29,6 +29,7 @@ class Seen:
     """As known at the end."""
     observations: list[Observation]
     backend: str
+    field_of_view_deg: float | None
 
 
 async def record_offline(
@@ -57,7 +58,7 @@ async def record_offline(
     """
     seen = await watch(options, open_source, lambda n: on_progress("watching", n))
     on_progress("fitting", len(seen.observations))
-    states = fit_clip(seen.base, seen.identity, seen.observations)
+    states = fit_clip(seen.base, seen.identity, seen.observations, seen.field_of_view_deg)
     avatar, _ = seen.base.avatars_of(seen.identity)
     poser = Poser(avatar, None, seen.base.corrections_of(avatar, seen.identity))
     with open_source() as source, SideBySide(folder, source.fps) as recorder:
@@ -92,4 +93,10 @@ async def watch(
                     )
                 on_frame(len(observations))
         reconstructor = engine.reconstructor
-        return Seen(reconstructor.base, reconstructor.identity, observations, engine.backend)
+        return Seen(
+            base=reconstructor.base,
+            identity=reconstructor.identity,
+            observations=observations,
+            backend=engine.backend,
+            field_of_view_deg=reconstructor.field_of_view_deg,
+        )

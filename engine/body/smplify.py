@@ -164,15 +164,21 @@ class BodyFitter:
         self._patience, self._accepted = 0, 0.0
         self._doubted_s = 0.0
 
-    def fit(self, observation: Observation, head: HeadPose | None = None) -> BodyFit:
+    def fit(
+        self,
+        observation: Observation,
+        head: HeadPose | None = None,
+        camera: Camera | None = None,
+    ) -> BodyFit:
         """The pose that explains one frame.
 
         Args:
             observation: what the networks saw; nothing at all is a short loss.
             head: the head from the face's fit, if there is one.
+            camera: of this picture; the fitter's own where none is given.
         """
         seconds = self._elapsed(observation)
-        camera = self._camera or Camera.from_size(observation.width, observation.height)
+        camera = camera or self._camera or Camera.from_size(observation.width, observation.height)
         observation = in_camera_axes(observation, camera)
         trust = _trust(observation)
         if trust is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from PIL import Image
 
 from engine.errors import SourceError
 from engine.sources.source import LONGEST_SIDE, MAX_PIXELS, SHORTEST_SIDE, fitted_size
@@ -17,6 +19,9 @@ from engine.types import U8
 log = logging.getLogger(__name__)
 
 DEFAULT_FPS = 30.0
+NARROWEST_DEG, WIDEST_DEG = 10.0, 150.0
+FOCAL_KEY = "com.apple.quicktime.camera.focal_length.35mm_equivalent"
+_EXIF, _FOCAL_35MM = 0x8769, 0xA405
 TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "idf"})
 """FFmpeg draws any text file as ANSI art."""
 
@@ -123,6 +128,32 @@ def frame_rate(stream: Any) -> float:
     rate = stream.average_rate or stream.guessed_rate
     value = float(rate) if rate else DEFAULT_FPS
     return value if 0.1 <= value <= 1000.0 else DEFAULT_FPS
+
+
+def field_of_view_deg(metadata: Mapping[str, str]) -> float | None:
+    """Of the longer side, from the focal length that phones write into a film's header."""
+    return view_of_35mm(metadata.get(FOCAL_KEY))
+
+
+def picture_field_of_view_deg(path: Path) -> float | None:
+    """The same of a photograph, from its EXIF."""
+    try:
+        with Image.open(path) as picture:
+            return view_of_35mm(picture.getexif().get_ifd(_EXIF).get(_FOCAL_35MM))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # FFmpeg reads more formats than Pillow; a lens is not worth an error
+
+
+def view_of_35mm(focal_mm: object) -> float | None:
+    """The angle that the longer side of a 36 mm frame spans; None where it cannot be right."""
+    try:
+        length = float(str(focal_mm))
+    except ValueError:
+        return None
+    if not length > 0.0 or not math.isfinite(length):
+        return None
+    angle = math.degrees(2.0 * math.atan(18.0 / length))
+    return angle if NARROWEST_DEG <= angle <= WIDEST_DEG else None
 
 
 def _quarter_turns(frame: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import SourceError
+from engine.sources.decoding import picture_field_of_view_deg
 from engine.sources.picture import PictureSource, read_picture
 from engine.sources.portrait import portrait
 from engine.sources.source import Source
@@ -88,5 +89,7 @@ def _file(path: Path, paced: bool, frames: int | None) -> Source:
     if not path.exists():
         raise SourceError(f"there is no {path}; SOURCE is {CHOICES}")
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return PictureSource(read_picture(path), frames=frames, paced=paced)
+        view = picture_field_of_view_deg(path)
+        picture = read_picture(path)
+        return PictureSource(picture, frames=frames, paced=paced, field_of_view_deg=view)
     return VideoSource(path, paced=paced)

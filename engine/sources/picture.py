@@ -52,14 +52,23 @@ def camera_motion(seconds: float, width: int, height: int) -> F64:
 class PictureSource(Closing):
     """Frames of a moving virtual camera that looks at one picture; the same every time."""
 
-    def __init__(self, picture: U8, *, frames: int | None = None, paced: bool = False) -> None:
+    def __init__(
+        self,
+        picture: U8,
+        *,
+        frames: int | None = None,
+        paced: bool = False,
+        field_of_view_deg: float | None = None,
+    ) -> None:
         """Look at a picture.
 
         Args:
             picture: (H, W, 3) RGB.
             frames: how many to give; by default ten seconds' worth.
             paced: give frames in real time instead of as fast as they are asked for.
+            field_of_view_deg: of the longer side, where the picture's file says it.
         """
+        self.field_of_view_deg = field_of_view_deg
         self._picture = np.ascontiguousarray(picture)
         self._frames = PICTURE_FRAMES if frames is None else frames
         height, width, _ = picture.shape

@@ -24,6 +24,7 @@ class Repeated:
         self.size = self._source.size
         self.fps = self._source.fps
         self.live = self._source.live
+        self.field_of_view_deg = self._source.field_of_view_deg
 
     def __enter__(self) -> Repeated:
         return self

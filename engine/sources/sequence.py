@@ -33,6 +33,7 @@ class Chained(Closing):
         self._later = list(openers[1:])
         self._source = openers[0]()
         self.size, self.fps, self.live = self._source.size, self._source.fps, self._source.live
+        self.field_of_view_deg = self._source.field_of_view_deg
 
     def close(self) -> None:
         """Close the source that is open now."""

@@ -32,6 +32,10 @@ class Source(Protocol):
     def live(self) -> bool:
         """Whether frames come at their own pace, so that a slow receiver must drop some."""
 
+    @property
+    def field_of_view_deg(self) -> float | None:
+        """Of the picture's longer side, where the file says it."""
+
     def close(self) -> None:
         """Give the device or file back; safe to call twice."""
 
@@ -51,7 +55,9 @@ Self = TypeVar("Self", bound="Closing")
 
 
 class Closing:
-    """``with`` for classes that have a ``close``."""
+    """``with`` for classes that have a ``close``; of their lens most sources know nothing."""
+
+    field_of_view_deg: float | None = None
 
     def close(self) -> None:
         """Nothing to give back."""

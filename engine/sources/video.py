@@ -41,6 +41,7 @@ class VideoSource(Closing):
         self.size = decoding.upright_size(self._first, self._aspect)
         self.fps = decoding.frame_rate(self._stream)
         self.live = paced
+        self.field_of_view_deg = decoding.field_of_view_deg(self._container.metadata)
 
     def close(self) -> None:
         """Close the file."""
