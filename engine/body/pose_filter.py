@@ -15,8 +15,10 @@ from engine.types import F64
 
 ANGLE_HZ, ANGLE_SLOPE = 1.2, 18.0
 """At rest, and per radian per second."""
-PLACE_HZ, PLACE_SLOPE = 1.0, 60.0
-"""At rest, and per metre per second."""
+PLACE_HZ, PLACE_SLOPE, DEPTH_SLOPE = 1.0, 25.0, 5.0
+"""At rest, and per metre per second, the last for what one camera tells worst. Against slopes of 60
+a dancer's joints at rest tremble by 9.9 mm a frame instead of 24.9, no motion comes later by more
+than 3 ms, and who walks up at 1 m/s is late by 27 ms (recorded motions of the performer)."""
 FINGER_HZ, FINGER_SLOPE = 1.5, 6.0
 SPEED_HZ = 4.0
 ROOT = slice(3, 6)
@@ -73,7 +75,7 @@ class PoseFilter:
     def __init__(self, count: int) -> None:
         """For ``count`` unknowns, of which the first six are the root's."""
         rest, slope = np.full(count, ANGLE_HZ), np.full(count, ANGLE_SLOPE)
-        rest[:3], slope[:3] = PLACE_HZ, PLACE_SLOPE
+        rest[:3], slope[:3], slope[2] = PLACE_HZ, PLACE_SLOPE, DEPTH_SLOPE
         self._filter = TangentFilter(rest, slope)
         self._angles: F64 | None = None
         self._root = np.eye(3)
