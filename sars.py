@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
     from engine.avatar.anny import BodyModel
     from engine.avatar.morphable_model import MorphableModel
+    from engine.avatar.topology import FusedAvatar
     from engine.engine import EngineOptions
     from engine.inference.store import ModelStore
     from engine.sources.source import Source
+    from exporters.motion.clip import MotionRecorder
     from stream.server import ServerOptions
 
 T = TypeVar("T")
@@ -298,74 +301,76 @@ def record(
     options: EngineOptions, source: str, folder: Path, seconds: float, motion_files: list[Path]
 ) -> None:
     """Side-by-side video and picture, the avatar as GLB, a report, and the motion."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from benchmarks.report import print_table, write_json
-    from engine.inference.store import write_atomically
-    from exporters.glb import write_glb
     from exporters.motion.clip import MotionRecorder
-    from exporters.motion.files import export_motion
     from viewer import local
 
     motion = MotionRecorder()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task(f"running {source}")
+    with spinner(source) as say:
         report, last, backend = run_async(
             local.record(
                 options,
                 partial(open_any, source),
                 folder,
                 live_seconds=seconds,
-                on_frame=lambda n: progress.update(task, description=f"{source}: frame {n}"),
+                on_frame=lambda n: say(f"frame {n}"),
                 on_state=motion.add,
             )
         )
     numbers = report.numbers(source, backend)
-    write_atomically(folder / "avatar.glb", write_glb(last.avatar))
     write_json(folder / "report.json", numbers)
     print_table(f"run of {source}", numbers)
     typer.echo("rate and latencies include drawing the video; `sars bench engine` measures alone")
-    typer.echo(f"wrote {folder}/: side_by_side.mp4, side_by_side.png, avatar.glb, report.json")
-    if motion_files:
-        export_motion(motion.clip(last.avatar), motion_files)
-        typer.echo(f"wrote {', '.join(map(str, motion_files))}")
+    typer.echo(f"wrote {folder}/: side_by_side.mp4, side_by_side.png, report.json")
+    write_avatar_and_motion(folder, last.avatar, motion, motion_files)
 
 
 def record_whole(
     options: EngineOptions, source: str, folder: Path, motion_files: list[Path]
 ) -> None:
     """The same of a clip that is fitted as a whole; without a report, for nothing is live."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from engine.inference.store import write_atomically
-    from exporters.glb import write_glb
     from exporters.motion.clip import MotionRecorder
-    from exporters.motion.files import export_motion
     from viewer.offline import record_offline
 
     motion = MotionRecorder()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task(f"watching {source}")
+    with spinner(source) as say:
         frames, avatar, _ = run_async(
             record_offline(
                 options,
                 partial(open_any, source),
                 folder,
-                on_progress=lambda what, n: progress.update(
-                    task, description=f"{source}: {what}, frame {n}"
-                ),
+                on_progress=lambda what, n: say(f"{what}, frame {n}"),
                 on_state=motion.add,
             )
         )
+    typer.echo(f"wrote {frames} frames to {folder}/: side_by_side.mp4, side_by_side.png")
+    write_avatar_and_motion(folder, avatar, motion, motion_files)
+
+
+@contextmanager
+def spinner(source: str) -> Iterator[Callable[[str], None]]:
+    """Shows that SOURCE is being worked on; call it to say how far."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(f"running {source}")
+        yield lambda what: progress.update(task, description=f"{source}: {what}")
+
+
+def write_avatar_and_motion(
+    folder: Path, avatar: FusedAvatar, motion: MotionRecorder, motion_files: list[Path]
+) -> None:
+    """The avatar at rest, and what it did in every format asked for."""
+    from engine.inference.store import write_atomically
+    from exporters.glb import write_glb
+    from exporters.motion.files import export_motion
+
     write_atomically(folder / "avatar.glb", write_glb(avatar))
-    typer.echo(
-        f"wrote {frames} frames to {folder}/: side_by_side.mp4, side_by_side.png, avatar.glb"
-    )
     if motion_files:
         export_motion(motion.clip(avatar), motion_files)
-        typer.echo(f"wrote {', '.join(map(str, motion_files))}")
+    written = [folder / "avatar.glb", *motion_files]
+    typer.echo(f"wrote {', '.join(map(str, written))}")
 
 
 @app.command()
