@@ -8,6 +8,7 @@ from numba import njit
 from engine.body import body_targets as measured
 from engine.body.body_targets import BODY_SEGMENTS, SEGMENTS, HeadPose, body_points
 from engine.body.gauss_newton import allocate, forward_kinematics, pose, solve
+from engine.body.ground import SOLES
 from engine.body.inverse_kinematics import ARM, LEG, limb_angles, torso_rotation, translation
 from engine.body.joint_angles import COUPLINGS, SIDES, RestJoints, body_model
 from engine.body.landmark_embedding import BODY_POINTS, LandmarkEmbedding
@@ -29,6 +30,7 @@ UNBOUND = 1e3
 CLEARLY = 0.9
 """A new start must cost less than this share of the old pose to replace it."""
 _UP = np.array([0.0, 1.0, 0.0])
+_SOLES = list(SOLES)
 LIMBS = [
     (limb, side, [limb.landmarks[k] + s for k in range(3)])
     for limb in (ARM, LEG)
@@ -122,6 +124,16 @@ class BodyProblem:
         self._work.angles[3:6] = 0.0
         pull_angles(self._targets, self.model, self._work.angles, frames)
 
+    def stand(self, places_m: F64, weights: F64) -> None:
+        """Where the soles rest, for the frames to come.
+
+        Args:
+            places_m: (4, 3) of SOLES.
+            weights: (4,) 1 / standard deviation in metres; 0 where one moves.
+        """
+        self._targets.places_m[_SOLES] = places_m
+        self._targets.place_weights[_SOLES, 0] = weights
+
     def see_nothing(self, camera: Camera, head: HeadPose | None) -> None:
         """Only priors, and the head where the face's fit has it."""
         self._targets.camera[:] = camera.focal_px, camera.cx, camera.cy
@@ -213,20 +225,27 @@ class BodyProblem:
         """Start again from nothing; keep that only where it explains the frame clearly better.
 
         Both poses are refined without the pull of the last frame. Each is judged with pixels
-        weighed at its own depth: the same landmark errors in metres cost both the same.
+        weighed at its own depth: the same landmark errors in metres cost both the same. Where
+        neither refinement gains much the tracked pose stays as it was, or every vain try would be
+        a jolt.
 
         Returns:
             The steps tried, and whether the new start was kept.
         """
         self.expect(UNBOUND)
-        cost, tried = self.solve(COLD_ITERATIONS, COLD_TOLERANCE)
-        angles, base = self.angles.copy(), self.base.copy()
+        tracked, cost = self._kept(), self.solve(0)[0]
+        refined_cost, tried = self.solve(COLD_ITERATIONS, COLD_TOLERANCE)
+        refined = self._kept()
         more = self.start(seen, trust, camera, head)
-        if self.solve(0)[0] < CLEARLY * cost:
+        if self.solve(0)[0] < CLEARLY * refined_cost:
             return tried + more, True
+        angles, base = refined if refined_cost < CLEARLY * cost else tracked
         self.angles[:], self.base[:] = angles, base
         self.pose()
         return tried + more, False
+
+    def _kept(self) -> tuple[F64, F64]:
+        return self.angles.copy(), self.base.copy()
 
     def disagreement(self) -> tuple[float, float]:
         """Angles in radians between fitted and seen segments.

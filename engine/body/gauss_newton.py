@@ -9,9 +9,9 @@ point x carried by joint b moves with angle q by (Featherstone, *Rigid Body Dyna
 
 with ``omega_t = G_parent R_before J_l(phi) axis_t`` and ``J_l`` the left Jacobian of SO(3).
 
-Residuals are sums of three kinds, each robustified by Cauchy's function:
-points seen in the picture, directions of segments between two points, and directions fixed in a
-joint (a whole rotation is three of them). On top come quadratic priors on single angles, linear
+Residuals are sums of four kinds, each robustified by Cauchy's function:
+points seen in the picture, points whose place is known, directions of segments between two points,
+and directions fixed in a joint (a whole rotation is three of them). On top come quadratic priors on single angles, linear
 couplings between two angles, and one-sided quadratic joint limits.
 """
 
@@ -82,6 +82,12 @@ class Targets(NamedTuple):
     """(P, 2)."""
     point_weights: F64
     """(P,): per pixel."""
+    places_m: F64
+    """(P, 3): where points are known to be."""
+    place_weights: F64
+    """(P, 2): per metre, in all directions, and along ``up`` besides."""
+    up: F64
+    """(3,) unit."""
     segment_directions: F64
     """(S, 3) unit."""
     segment_weights: F64
@@ -278,6 +284,24 @@ def _add_point(x: F64, px: F64, weight: float, camera: F64, information: F64, pu
 
 
 @njit(cache=True, nogil=True)
+def _add_place(
+    x: F64, place: F64, weights: F64, up: F64, information: F64, pull: F64
+) -> float:
+    """A point that should be at a place, or at its height: fills A and b, returns the cost."""
+    apart = x - place
+    height = apart[0] * up[0] + apart[1] * up[1] + apart[2] * up[2]
+    every, along = weights[0] * weights[0], weights[1] * weights[1]
+    squared = apart[0] * apart[0] + apart[1] * apart[1] + apart[2] * apart[2]
+    cost, k = _robust(every * squared + along * height * height)
+    for i in range(3):
+        pull[i] = k * (every * apart[i] + along * height * up[i])
+        for j in range(3):
+            information[i, j] = k * along * up[i] * up[j]
+        information[i, i] += k * every
+    return cost
+
+
+@njit(cache=True, nogil=True)
 def _add_direction(vector: F64, target: F64, weight: float, information: F64, pull: F64) -> float:
     """A vector that should point along the unit ``target``: fills A and b, returns the cost.
 
@@ -348,6 +372,11 @@ def linearize(
         if targets.point_weights[p] > 0.0:
             weight, px = targets.point_weights[p], targets.points_px[p]
             cost += _add_point(work.points_m[p], px, weight, targets.camera, information, pull)
+            active, jacobian = residuals.point_active[p], work.jacobians[p]
+            _accumulate(jacobian, active, information, pull, hessian, gradient)
+        if targets.place_weights[p, 0] > 0.0 or targets.place_weights[p, 1] > 0.0:
+            place, weights = targets.places_m[p], targets.place_weights[p]
+            cost += _add_place(work.points_m[p], place, weights, targets.up, information, pull)
             active, jacobian = residuals.point_active[p], work.jacobians[p]
             _accumulate(jacobian, active, information, pull, hessian, gradient)
     for s in range(len(residuals.segments)):

@@ -84,6 +84,9 @@ def empty_targets(model: AngleModel, residuals: Residuals) -> Targets:
     return Targets(
         points_px=np.zeros((points, 2)),
         point_weights=np.zeros(points),
+        places_m=np.zeros((points, 3)),
+        place_weights=np.zeros((points, 2)),
+        up=np.array([0.0, 1.0, 0.0]),
         segment_directions=np.zeros((segments, 3)),
         segment_weights=np.zeros(segments),
         aim_directions=np.zeros((aims, 3)),

@@ -15,6 +15,7 @@ import numpy as np
 from engine import quaternions
 from engine.body.body_problem import BodyProblem
 from engine.body.body_targets import HeadPose, certainty
+from engine.body.ground import SOLES, FootContacts
 from engine.body.hands import HandFitter, Palm
 from engine.body.joint_angles import SIDES, RestJoints
 from engine.body.landmark_embedding import embed
@@ -36,7 +37,8 @@ a frame or two and comes back; a new start would believe it. `sars eval multivie
 from behind, and the slowest fits take 1 ms instead of 5 to 14."""
 CUT = 1.3
 """A fit so many times as bad as is doubted, on the whole, shows another pose: no waiting."""
-PATIENCE_FRAMES = 6
+PATIENCE_FRAMES, MOST_PATIENCE = 6, 48
+"""After a vain try, and after many, each of which doubles it."""
 WORSE = 1.5
 """A fit so many times as bad as after the last vain try does not wait for the next one."""
 FORGET_SECONDS = 1.5
@@ -74,6 +76,8 @@ class BodyShape:
 
     problem: BodyProblem
     hands: tuple[HandFitter, HandFitter]
+    sole_heights_m: F64
+    """(4,) of the landmarks SOLES above the lowest vertex, standing."""
 
 
 class BodyFitter:
@@ -101,6 +105,7 @@ class BodyFitter:
         """
         self._names, self._parents = tuple(joint_names), np.asarray(parents, np.int32)
         self._camera = camera
+        self._contacts = FootContacts(np.zeros(len(SOLES)))
         self._take(self.shape_of(joints_m, vertices_m))
         self._filter = PoseFilter(len(self._body.angles))
         self.reset()
@@ -121,12 +126,15 @@ class BodyFitter:
         embedding = embed(self._names, joints, np.asarray(vertices_m, np.float64))
         left = HandFitter(rest, self._parents, SIDES[0], embedding.left_hand)
         right = HandFitter(rest, self._parents, SIDES[1], embedding.right_hand)
-        return BodyShape(BodyProblem(rest, self._parents, embedding), (left, right))
+        lowest = float(np.asarray(vertices_m)[:, 1].min())
+        soles = joints[embedding.body.bones] + embedding.body.offsets_m
+        heights = soles[list(SOLES), 1] - lowest
+        return BodyShape(BodyProblem(rest, self._parents, embedding), (left, right), heights)
 
     @property
     def shape(self) -> BodyShape:
         """The body that is fitted now."""
-        return BodyShape(self._body, self._hands)
+        return BodyShape(self._body, self._hands, self._contacts.heights_m)
 
     def set_identity(self, shape: BodyShape) -> None:
         """Take over another body; the pose is kept.
@@ -141,6 +149,7 @@ class BodyFitter:
 
     def _take(self, shape: BodyShape) -> None:
         self._body, self._hands = shape.problem, shape.hands
+        self._contacts.heights_m = shape.sole_heights_m
 
     def _rehearse(self) -> None:
         """Load every kernel now: the first frame should not pay for it."""
@@ -156,12 +165,13 @@ class BodyFitter:
         """Forget everything: the next frame starts from nothing."""
         self._body.relax()
         self._filter.reset()
+        self._contacts.reset()
         for hand in self._hands:
             hand.reset()
         self._tracking = False
         self._confidence, self._lost_s = 0.0, 0.0
         self._clock_ns: int | None = None
-        self._patience, self._accepted = 0, 0.0
+        self._patience, self._wait, self._accepted = 0, PATIENCE_FRAMES // 2, 0.0
         self._doubted_s = 0.0
 
     def fit(
@@ -221,9 +231,15 @@ class BodyFitter:
         body = self._body
         self._lost_s = 0.0
         cold = not self._tracking or body.distance_m(seen, trust, camera) > JUMP_M
+        soles = list(SOLES)
         if cold:
+            self._contacts.leave()
+            body.stand(self._contacts.places_m, self._contacts.weights)
             iterations = body.start(seen, trust, camera, head)
         else:
+            pixels = seen.pose.points_px[soles, :2].astype(np.float64)
+            self._contacts.look(pixels, trust[soles], body.landmarks_m[soles], camera, seconds)
+            body.stand(self._contacts.places_m, self._contacts.weights)
             body.expect(seconds * 30.0)
             body.measure(seen, trust, camera, head)
             iterations = body.solve(WARM_ITERATIONS)[1]
@@ -236,6 +252,7 @@ class BodyFitter:
             body.relax()
             self._tracking = False
             return self._hold(camera, head, seconds), False, float("nan")
+        self._contacts.settle(body.landmarks_m[soles], seconds)
         residual = body.distance_m(seen, trust, camera)
         self._tracking = True
         visible = min(float(trust.sum()) / ENOUGH_TRUST, 1.0)
@@ -264,7 +281,9 @@ class BodyFitter:
     def _accept(self, seen: Observation, trust: F64, camera: Camera) -> None:
         """Live with what a new start came to: patience, if that is not good either."""
         self._accepted = self._badness(seen, trust, camera)
-        self._patience = PATIENCE_FRAMES if self._accepted > 1.0 else 0
+        vain = self._accepted > 1.0
+        self._wait = min(2 * self._wait, MOST_PATIENCE) if vain else PATIENCE_FRAMES // 2
+        self._patience = self._wait if vain else 0
 
     def _badness(self, seen: Observation, trust: F64, camera: Camera) -> float:
         """The worst of the fit's disagreements, each over its limit; more than 1 is doubtful."""
