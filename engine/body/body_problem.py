@@ -115,6 +115,19 @@ class BodyProblem:
         )
         return self._other[0]
 
+    @property
+    def posed_joints_m(self) -> F64:
+        """(J, 3) in the pose of the last :meth:`posed`."""
+        return np.asarray(self._other[1])
+
+    @property
+    def posed_soles_m(self) -> F64:
+        """(4, 3) of SOLES in the pose of the last :meth:`posed`."""
+        bones = self._residuals.point_bones[_SOLES]
+        offsets = self._residuals.point_offsets_m[_SOLES]
+        rotations, positions = self._other
+        return np.asarray(np.einsum("pab,pb->pa", rotations[bones], offsets) + positions[bones])
+
     def expect(self, frames: float) -> None:
         """Priors around the present pose, ``frames`` thirtieths of a second later.
 

@@ -33,6 +33,8 @@ TORN_M = 0.08
 PLACE_SIGMA_M = 0.01
 DRIFT_S = 1.5
 """Time constant with which a place follows the fit that it holds."""
+LET_GO_S = 0.15
+"""Time constant with which the last correction goes when no sole rests any more."""
 SEEN = 0.3
 """Trust from which on a landmark tells whether its point rests."""
 TILT_SIGMA = 0.1
@@ -126,6 +128,7 @@ class FootContacts:
         self._slow_px[:] = np.nan
         self._rested_s = np.zeros(4)
         self._apart_s = np.zeros(4)
+        self._shifts = np.zeros((2, 3))
 
     def look(
         self, points_px: F64, trust: F64, points_m: F64, camera: Camera, seconds: float
@@ -179,6 +182,25 @@ class FootContacts:
             sole = self.places_m[k].copy()
             sole[1] -= self.heights_m[k]
             self.ground.add(sole)
+
+
+    def shifts(self, points_m: F64, seconds: float) -> F64:
+        """(2, 3) by which a filtered pose's feet, left and right, must move to where they stand.
+
+        They come and go smoothly.
+
+        Args:
+            points_m: (4, 3) of SOLES in the filtered pose.
+            seconds: since the last frame.
+        """
+        self._shifts *= 1.0 - seconds / (seconds + LET_GO_S)
+        for foot in range(2):
+            weights = self.weights[foot::2]
+            if weights.any():
+                apart = weights @ (self.places_m - points_m)[foot::2] / weights.sum()
+                held = float(weights.max()) * PLACE_SIGMA_M
+                self._shifts[foot] += held * (apart - self._shifts[foot])
+        return self._shifts
 
 
 def _project(points_m: F64, camera: Camera) -> F64:

