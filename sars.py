@@ -112,6 +112,14 @@ FieldOfViewOption = Annotated[
         help="What the longer side of the picture spans; else as the file says, else 60.",
     ),
 ]
+PredictOption = Annotated[
+    bool,
+    typer.Option(
+        "--predict",
+        help="Live: show where the body is by now, not where it was when the picture was taken. "
+        "Less late, a little less calm.",
+    ),
+]
 AgeOption = Annotated[
     float | None,
     typer.Option(
@@ -150,6 +158,7 @@ def engine_options(
     displacement: DisplacementOption = True,
     wrinkles: WrinklesOption = True,
     fov: FieldOfViewOption = None,
+    predict: PredictOption = False,
 ) -> EngineOptions:
     """What `run` and `serve` let a user choose of the engine."""
     from engine.engine import EngineOptions
@@ -166,6 +175,7 @@ def engine_options(
         displacement=displacement,
         wrinkles=wrinkles,
         field_of_view_deg=fov,
+        predict=predict,
         edit=IdentityEdit(age, gender, weight, muscle, height, proportions, pin=pin or None),
     )
 
@@ -588,10 +598,10 @@ def eval_performer_command(
     if grid is not None:
         from rich.progress import Progress
 
-        from benchmarks.performer_grid import CAMERAS, MOTIONS, SEEDS, eval_grid
+        from benchmarks.performer_grid import CAMERAS, MOTIONS, REST_AT_S, SEEDS, eval_grid
 
         with Progress(transient=True) as progress:
-            total = len(MOTIONS) * len(SEEDS) * len(CAMERAS)
+            total = (len(MOTIONS) + len(REST_AT_S)) * len(SEEDS) * len(CAMERAS)
             task = progress.add_task("performing", total=total)
             on_run = partial(_advance, progress, task)
             found = run_async(eval_grid(grid, options, on_run=on_run))

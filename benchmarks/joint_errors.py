@@ -72,6 +72,12 @@ def acceleration_error_mm(found: F64, true: F64) -> float:
     return 1e3 * float(np.linalg.norm(np.diff(found - true, 2, axis=0), axis=-1).mean())
 
 
+def root_mean_square_step_mm(joints: F64) -> float:
+    """By which joints (N, J, 3) of somebody who rests move from frame to frame."""
+    steps = 1e3 * np.linalg.norm(np.diff(joints, axis=0), axis=2)
+    return float(np.sqrt((steps**2).mean()))
+
+
 def lag_frames(found: F64, true: F64, seen: np.ndarray) -> float | None:
     """Frames, sub-frame, by which the found velocities are late; ``None`` where nothing moves.
 

@@ -77,14 +77,14 @@ class PerformerComparison:
         truth = posed(avatar, take.state)[self._joint_rows]
         series.joints.append(joints)
         series.true_joints.append(truth)
-        series.joints_seen.append(_inside(truth.astype(np.float32), take))
+        series.joints_seen.append(inside(truth.astype(np.float32), take))
         self._add_vertices(result, take)
 
     def _add_vertices(self, result: Result, take: Take) -> None:
         """Of what the picture shows; a webcam shows no hips, so nothing hangs on the root."""
         mesh = result.mesh.vertices_m.astype(np.float64)
         truth = take.mesh.vertices_m.astype(np.float64)
-        seen = _inside(take.mesh.vertices_m, take)
+        seen = inside(take.mesh.vertices_m, take)
         series = self._series
         if seen.sum() >= FEWEST_ALIGNED:
             here, there = mesh[seen], truth[seen]
@@ -119,7 +119,7 @@ class PerformerComparison:
             "neutral_leak": _mean(found[neutral], 4),
             "neutral_frames": int(neutral.sum()),
             "correlation": _correlations(found, true),
-            "mpjpe_mm": _mean(_errors_mm(joints, true_joints, seen), 2),
+            "mpjpe_mm": _mean(errors_mm(joints, true_joints, seen), 2),
             "v2v_mm": _mean(series.v2v[WARM_UP_FRAMES:], 2),
             "pa_v2v_mm": _mean(series.pa_v2v[WARM_UP_FRAMES:], 2),
             "face_v2v_mm": _mean(series.face_v2v[WARM_UP_FRAMES:], 3),
@@ -138,7 +138,7 @@ def posed(avatar: FusedAvatar, state: AvatarState) -> F64:
     return joints
 
 
-def _inside(points_m: F32, take: Take) -> Any:
+def inside(points_m: F32, take: Take) -> Any:
     """Which points the camera's picture contains (in front of it or hidden by others)."""
     pixels = project(points_m, take.camera)
     limit = np.array([take.camera.width, take.camera.height])
@@ -162,7 +162,7 @@ def _explained(found: F64, true: F64) -> float | None:
     return round(1.0 - float(((found - true) ** 2).sum()) / power, 4) if power > 0.0 else None
 
 
-def _errors_mm(found: F64, true: F64, seen: Any) -> F64:
+def errors_mm(found: F64, true: F64, seen: Any) -> F64:
     """(N,) errors of all seen joints, each frame's about the middle of those it shows."""
     shown = seen[..., None]
     count = np.maximum(shown.sum(axis=1, keepdims=True), 1)

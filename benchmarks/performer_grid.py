@@ -6,14 +6,16 @@ is the pose. The second camera stands to the side: the person is turned by as mu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.performer import BODY_JOINTS, PerformerComparison, posed
+from benchmarks.foresight import AHEAD_FRAMES, Foresight
+from benchmarks.joint_errors import root_mean_square_step_mm
+from benchmarks.performer import BODY_JOINTS, WARM_UP_FRAMES, PerformerComparison, posed
 from engine import quaternions
 from engine.engine import Engine, EngineOptions
 from engine.errors import SourceError
@@ -23,7 +25,7 @@ from engine.sources.motion.motion import Moment, Motion
 from engine.sources.motion.retarget import MocapMotion
 from engine.sources.motion.skeleton import Skeleton
 from engine.sources.performer import Performer, PerformerOptions, person, phenotypes_of
-from engine.types import F64
+from engine.types import F64, Frame
 
 MOTIONS = (
     "AnimatedDrawings/fair1/wave_hello.bvh",
@@ -38,6 +40,11 @@ CAMERAS = {"front": 0.0, "side": 40.0}
 FRAMES = 90
 SWAP_M = 0.1
 """So much nearer to the other side's truth, a limb's joints on average, is the wrong limb."""
+REST_AT_S = {MOTIONS[0]: 1.0, MOTIONS[3]: 2.0, MOTIONS[4]: 1.0}
+"""Moments of motions at which somebody stands still, for calm at rest."""
+REST_FRAMES = 70
+CAMERA_NOISE = 2.5
+"""Grey levels, as of a webcam indoors: without noise whoever rests is the same picture again."""
 LIMBS = (("lowerarm01", "wrist"), ("lowerleg01", "foot"))
 
 
@@ -61,6 +68,28 @@ class Turned:
         rotations[0] = quaternions.multiply(turn, rotations[0].astype(np.float64))
         root = quaternions.rotate(turn, moment.root_m.astype(np.float64))
         return replace(moment, rotations_xyzw=rotations, root_m=np.asarray(root, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """One moment of a motion, held."""
+
+    moment: Moment
+    duration_s: float = REST_FRAMES / 30.0
+
+    def at(self, _: float) -> Moment:
+        """The same at all times."""
+        return self.moment
+
+
+class NoisyCamera(Performer):
+    """A performer before a camera whose pixels tremble."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        rng = np.random.default_rng(0)
+        for frame in super().__iter__():
+            noise = rng.normal(0.0, CAMERA_NOISE, frame.image.shape)
+            yield replace(frame, image=np.clip(frame.image + noise, 0, 255).astype(np.uint8))
 
 
 class LimbWatch:
@@ -120,22 +149,50 @@ async def eval_grid(
     if missing:
         raise SourceError(f"expected the motion {missing[0]} in {folder}, found none")
     runs: dict[str, dict[str, Any]] = {}
+    rest: dict[str, float] = {}
     for seed in SEEDS:
         own = replace(options, identity=False, phenotypes=phenotypes_of(seed))
         with Engine.open(own) as engine:
             for name in MOTIONS:
                 for camera, degrees in CAMERAS.items():
+                    key = f"{Path(name).stem}.{seed}.{camera}"
                     performer = _performer(folder / name, seed, degrees, frames)
-                    runs[f"{Path(name).stem}.{seed}.{camera}"] = await _run(engine, performer)
-                    on_run(len(runs))
+                    runs[key] = await _run(engine, performer)
+                    on_run(len(runs) + len(rest))
+                    if name in REST_AT_S:
+                        seconds = REST_AT_S[name]
+                        rest[key] = await _rest(engine, folder / name, seed, degrees, seconds)
+                        on_run(len(runs) + len(rest))
     keys = ("mpjpe_mm", "v2v_mm", "lag_ms", "jitter_mm")
     total = {key: _over([run[key] for run in runs.values()]) for key in keys}
+    total["rest_jitter_mm"] = _over(list(rest.values())) | {
+        "median": round(float(np.median(list(rest.values()))), 2)
+    }
     wrong = {"wrong_limb_frames": sum(run["wrong_limb_frames"] for run in runs.values())}
-    return total | wrong | {"frames": sum(run["frames"] for run in runs.values()), "runs": runs}
+    ahead = {
+        f"{kind}_mm": _over([run["ahead"][kind] for run in runs.values()])
+        for kind in ("shown", "predicted")
+    } | {"frames": AHEAD_FRAMES}
+    frames = sum(run["frames"] for run in runs.values())
+    return total | wrong | {"frames": frames, "ahead": ahead, "rest": rest, "runs": runs}
+
+
+async def _rest(engine: Engine, path: Path, seed: int, degrees: float, seconds: float) -> float:
+    """How much the joints of somebody who stands still move from frame to frame, mm."""
+    avatar = person(seed)
+    motion = Turned(MocapMotion(read_bvh(path), Skeleton.of(avatar)), degrees)
+    still = Resting(motion.at(seconds))
+    options = PerformerOptions(framing="full", seed=seed, frames=REST_FRAMES)
+    rows = [avatar.joint_names.index(name) for name in BODY_JOINTS]
+    with NoisyCamera(avatar, still, options) as performer:
+        async with engine.pipeline.run(performer, Policy.BLOCK, pose=False) as results:
+            joints = [posed(avatar, result.state)[rows] async for result in results]
+    return round(root_mean_square_step_mm(np.array(joints[WARM_UP_FRAMES:])), 2)
 
 
 async def _run(engine: Engine, performer: Performer) -> dict[str, Any]:
     comparison, limbs = PerformerComparison(performer), LimbWatch(performer)
+    foresight = Foresight(performer)
     rows = [performer.avatar.joint_names.index(name) for name in BODY_JOINTS]
     with performer:
         async with engine.pipeline.run(performer, Policy.BLOCK) as results:
@@ -143,9 +200,14 @@ async def _run(engine: Engine, performer: Performer) -> dict[str, Any]:
                 comparison.add(result)
                 joints = posed(performer.avatar, result.state)[rows]
                 limbs.add(result.frame.index, joints)
+                foresight.add(result.state)
     numbers = comparison.numbers()
     kept = ("frames", "mpjpe_mm", "v2v_mm", "pa_v2v_mm", "lag_ms", "jitter_mm")
-    return {name: numbers[name] for name in kept} | {"wrong_limb_frames": limbs.wrong}
+    shown, predicted = (round(error, 2) for error in foresight.errors_mm())
+    return {name: numbers[name] for name in kept} | {
+        "wrong_limb_frames": limbs.wrong,
+        "ahead": {"shown": shown, "predicted": predicted},
+    }
 
 
 def _performer(path: Path, seed: int, degrees: float, frames: int) -> Performer:

@@ -51,6 +51,8 @@ class EngineOptions:
     """A converted head whose face is shown on the body; None: Anny's own."""
     field_of_view_deg: float | None = None
     """Of the camera's longer side, degrees; None: what the source says of itself, else 60."""
+    predict: bool = False
+    """Whether live states are predicted by the pipeline's delay: where the person is now."""
     edit: IdentityEdit = field(default_factory=IdentityEdit)
     """What the user wants of the avatar, whatever is estimated."""
     store: ModelStore = field(default_factory=ModelStore.default)
@@ -92,7 +94,7 @@ class Engine:
             keeper, estimators_of(options, networks, reconstructor), reconstructor.become
         )
         slow_loop.start()
-        pipeline = Pipeline(observer, reconstructor, slow_loop)
+        pipeline = Pipeline(observer, reconstructor, slow_loop, predict=options.predict)
         # What was loaded stays: no frame waits while the collector looks through it (70 ms).
         gc.freeze()
         try:

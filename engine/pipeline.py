@@ -33,6 +33,8 @@ STALL_S = 5.0
 """A source that gives no picture for this long, and three frames of its own, has stalled."""
 READER_JOIN_S = 2.0
 """How long a source may take over the picture it is at before it is closed all the same."""
+DELAY_FRAMES = 10
+"""Over which the delay from picture to state is averaged, to be predicted away."""
 OBSERVED_AT_ONCE = {Policy.LATEST: 1, Policy.BLOCK: 3}
 """Frames in the hands of the networks. Where none may be lost, the next ones fill the core that
 this one's last tracker leaves idle; live, that would make them wait, older pictures."""
@@ -79,8 +81,23 @@ class Pipeline:
     """Runs one source at a time through the engine's stages."""
 
     def __init__(
-        self, observer: Observer, reconstructor: Reconstructor, slow_loop: SlowLoop | None = None
+        self,
+        observer: Observer,
+        reconstructor: Reconstructor,
+        slow_loop: SlowLoop | None = None,
+        *,
+        predict: bool = False,
     ) -> None:
+        """Stages that are loaded and ready.
+
+        Args:
+            observer: stage one.
+            reconstructor: stages two to four.
+            slow_loop: what is found out beside them.
+            predict: whether live states are those of the moment when they are done, not of when
+                their pictures were taken.
+        """
+        self._predict = predict
         self._observer = observer
         self._reconstructor = reconstructor
         self._slow_loop = slow_loop
@@ -110,7 +127,11 @@ class Pipeline:
             at_once = OBSERVED_AT_ONCE[policy]
             tasks = [
                 asyncio.create_task(self._observe(frames, observing, at_once, patience_s)),
-                asyncio.create_task(self._reconstruct(observing, results, fitting, pose)),
+                asyncio.create_task(
+                    self._reconstruct(
+                        observing, results, fitting, pose, self._predict and source.live
+                    )
+                ),
             ]
             self._reconstructor.look_through(source.field_of_view_deg)
             if self._slow_loop is not None:
@@ -183,18 +204,25 @@ class Pipeline:
         results: Slot[Result],
         fitting: ThreadPoolExecutor,
         pose: bool,
+        predict: bool,
     ) -> None:
         """Stages 2-4: face, body, fusion."""
         loop = asyncio.get_running_loop()
+        delay_s = 0.0
         error: BaseException | None = None
         self._reconstructor.reset()
         strangers = self._reconstructor.strangers
         try:
             async for task in observing:
                 item = await task
-                fit = partial(self._reconstructor.reconstruct, item.observation, pose=pose)
+                ahead_s = delay_s if predict else 0.0
+                fit = partial(
+                    self._reconstructor.reconstruct, item.observation, pose=pose, ahead_s=ahead_s
+                )
                 state, mesh, fit_ms = await loop.run_in_executor(fitting, fit)
                 finished = time.monotonic_ns()
+                late_s = (finished - item.frame.captured_at_ns) * 1e-9
+                delay_s += (late_s - delay_s) / DELAY_FRAMES if delay_s else late_s
                 stages_ms = item.stages_ms | fit_ms
                 stages_ms["latency"] = (finished - item.taken_at_ns) / 1e6
                 head = self._reconstructor.head
@@ -202,7 +230,8 @@ class Pipeline:
                     if self._reconstructor.strangers != strangers:
                         strangers = self._reconstructor.strangers
                         self._slow_loop.another_person()
-                    self._slow_loop.offer(item.frame, View(item.observation, state, head))
+                    fitted = self._reconstructor.state or state
+                    self._slow_loop.offer(item.frame, View(item.observation, fitted, head))
                 avatar, seen = self._reconstructor.avatar, item.observation
                 await results.put(
                     Result(item.frame, seen, state, head, mesh, avatar, stages_ms, finished)

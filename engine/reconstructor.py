@@ -16,6 +16,7 @@ from engine.face import head_pose
 from engine.face.face_fit import FaceFit, FaceFitter
 from engine.fusion.base_avatar import BaseAvatar
 from engine.fusion.estimates import FaceView
+from engine.prediction import Predictor
 from engine.types import (
     ARKIT_NAMES,
     AvatarState,
@@ -63,6 +64,8 @@ class Reconstructor:
         self._face = FaceFitter(fitted.rest_vertices_m, fitted.joints_m[self._head])
         poser = Poser(avatar, None, base.corrections_of(avatar, identity))
         self._person = _Person(identity, avatar, fitted, poser, self._body.shape)
+        self._predictor = Predictor(len(names))
+        self._state: AvatarState | None = None
         self._fit: FaceFit | None = None
         self._face_view: FaceView | None = None
         self._clock_ns: int | None = None
@@ -99,6 +102,11 @@ class Reconstructor:
         return None if self._fit is None else self._fit.head
 
     @property
+    def state(self) -> AvatarState | None:
+        """Of the newest frame, as it was fitted and not predicted."""
+        return self._state
+
+    @property
     def field_of_view_deg(self) -> float | None:
         """Of the pictures' longer side; None: a usual webcam's."""
         return self._view_deg
@@ -125,10 +133,11 @@ class Reconstructor:
         """Forget pose and expression; the identity stays."""
         self._body.reset()
         self._face.reset()
+        self._predictor.reset()
         self._fit = self._face_view = self._clock_ns = None
 
     def reconstruct(
-        self, seen: Observation, *, pose: bool = True
+        self, seen: Observation, *, pose: bool = True, ahead_s: float = 0.0
     ) -> tuple[AvatarState, FusedMesh | None, dict[str, float]]:
         """Fit one frame.
 
@@ -136,9 +145,10 @@ class Reconstructor:
             seen: its landmarks, all of them finite; with nobody there the last pose is held, then
                 relaxes.
             pose: whether its mesh is wanted.
+            ahead_s: how long it takes until the state is seen; it is predicted by as much.
 
         Returns:
-            The state, the mesh it poses (valid until two more frames were made), and the
+            The state to show, the mesh it poses (valid until two more frames were made), and the
             milliseconds of ``face_fit``, ``body_fit`` and ``mesh``.
         """
         started = time.perf_counter()
@@ -148,7 +158,8 @@ class Reconstructor:
         face_done = time.perf_counter()
         body = self._body.fit(seen, _head_target(face, seen), camera)
         body_done = time.perf_counter()
-        state = self._state(seen, camera, body, face)
+        self._state = self._state_of(seen, camera, body, face)
+        state = self._predictor(self._state, ahead_s)
         milliseconds = {
             "face_fit": (face_done - started) * 1e3,
             "body_fit": (body_done - face_done) * 1e3,
@@ -180,7 +191,7 @@ class Reconstructor:
             self._face_view = FaceView.of(self._fit.head, seen.face, self._fit.confidence)
         return self._fit
 
-    def _state(
+    def _state_of(
         self, seen: Observation, camera: Camera, body: BodyFit, face: FaceFit | None
     ) -> AvatarState:
         expression = np.zeros(len(ARKIT_NAMES), np.float32) if face is None else face.expression

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.joint_errors import lag_frames
-from benchmarks.performer import _errors_mm, _explained, _jitter_mm, _mean
+from benchmarks.performer import _explained, _jitter_mm, _mean, errors_mm
 from benchmarks.report import write_json
 from benchmarks.similarity import aligned
 
@@ -27,7 +27,7 @@ def walk() -> np.ndarray:
 
 
 def test_a_person_found_beside_themselves_has_no_pose_error(walk: np.ndarray) -> None:
-    np.testing.assert_allclose(_errors_mm(walk + 0.4, walk, SEEN), 0.0, atol=1e-9)
+    np.testing.assert_allclose(errors_mm(walk + 0.4, walk, SEEN), 0.0, atol=1e-9)
 
 
 def test_hips_outside_of_the_picture_decide_nothing(walk: np.ndarray) -> None:
@@ -35,7 +35,7 @@ def test_hips_outside_of_the_picture_decide_nothing(walk: np.ndarray) -> None:
     wrong, seen = walk.copy(), SEEN.copy()
     wrong[:, 0] += 0.3
     seen[:, 0] = False
-    errors = _errors_mm(wrong, walk, seen)
+    errors = errors_mm(wrong, walk, seen)
     assert len(errors) == FRAMES * (JOINTS - 1)
     np.testing.assert_allclose(errors, 0.0, atol=1e-9)
 
@@ -43,7 +43,7 @@ def test_hips_outside_of_the_picture_decide_nothing(walk: np.ndarray) -> None:
 def test_every_shown_joint_may_be_wrong(walk: np.ndarray) -> None:
     wrong = walk.copy()
     wrong[:, 1, 0] += 0.1
-    errors = _errors_mm(wrong, walk, SEEN)
+    errors = errors_mm(wrong, walk, SEEN)
     assert errors.mean() == pytest.approx((80.0 + 4 * 20.0) / JOINTS)
 
 
@@ -73,7 +73,7 @@ def test_slow_motion_is_no_jitter(walk: np.ndarray) -> None:
 
 def test_no_figure_is_better_than_one_that_is_none(walk: np.ndarray, tmp_path: Path) -> None:
     nobody = np.zeros_like(SEEN)
-    assert _mean(_errors_mm(walk, walk, nobody), 2) is None
+    assert _mean(errors_mm(walk, walk, nobody), 2) is None
     assert _jitter_mm(walk, walk, nobody) is None
     assert _explained(np.ones((3, 52)), np.zeros((3, 52))) is None
     assert _mean([1.0, float("nan"), 3.0], 2) == 2.0

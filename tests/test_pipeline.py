@@ -36,6 +36,10 @@ class FakeReconstructor:
     avatar = head = None
     strangers = 0
     stranger_at: int | None = None
+    state = None
+
+    def __init__(self) -> None:
+        self.ahead_s: list[float] = []
 
     def reset(self) -> None:
         pass
@@ -43,8 +47,11 @@ class FakeReconstructor:
     def look_through(self, field_of_view_deg: float | None) -> None:
         pass
 
-    def reconstruct(self, seen: Observation, *, pose: bool) -> tuple[Any, Any, dict[str, float]]:
+    def reconstruct(
+        self, seen: Observation, *, pose: bool, ahead_s: float
+    ) -> tuple[Any, Any, dict[str, float]]:
         time.sleep(0.002)
+        self.ahead_s.append(ahead_s)
         self.strangers += seen.index == self.stranger_at
         return SimpleNamespace(index=seen.index), "mesh" if pose else None, {"fit": 2.0}
 
@@ -93,6 +100,21 @@ async def test_live_run_drops_old_frames_and_keeps_order() -> None:
     assert indices == sorted(set(indices))
     assert len(indices) < 30
     assert indices[-1] == 59
+
+
+@pytest.mark.parametrize(("live", "predict"), [(True, True), (True, False), (False, True)])
+async def test_only_live_states_are_predicted_and_by_the_delay_that_was_measured(
+    live: bool, predict: bool
+) -> None:
+    source, fit = numbered(20, 0.03), FakeReconstructor()
+    source.live = live
+    pipeline = Pipeline(FakeObserver(0.02), fit, predict=predict)  # type: ignore[arg-type]
+    await collect(pipeline, source, Policy.LATEST)
+    if live and predict:
+        assert fit.ahead_s[0] == 0.0, "nothing is known of the delay yet"
+        assert all(0.02 < ahead < 0.2 for ahead in fit.ahead_s[1:])
+    else:
+        assert not any(fit.ahead_s)
 
 
 async def test_an_unplugged_camera_ends_the_run_with_its_reason() -> None:

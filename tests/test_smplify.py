@@ -57,6 +57,9 @@ def test_gradient_equals_finite_differences(arm: AngleModel) -> None:
     targets, work = empty_targets(arm, layout), allocate(arm.chain, layout)
     targets.points_px[:] = rng.normal(size=(4, 2)) * 100 + 200
     targets.point_weights[:] = 0.05
+    targets.places_m[:] = rng.normal(size=(4, 3)) - np.array([0.0, 0.0, 2.0])
+    targets.place_weights[:] = [[3.0, 0.0], [0.0, 4.0], [0.0, 0.0], [2.0, 5.0]]
+    targets.up[:] = 0.0, 0.8, 0.6
     targets.segment_directions[:] = directions(rng.normal(size=(6, 3)), _PAIRS)
     targets.segment_weights[:] = 3.0
     targets.aim_directions[:] = directions(rng.normal(size=(6, 3)), _PAIRS)[:2]

@@ -11,8 +11,8 @@ with ``omega_t = G_parent R_before J_l(phi) axis_t`` and ``J_l`` the left Jacobi
 
 Residuals are sums of four kinds, each robustified by Cauchy's function:
 points seen in the picture, points whose place is known, directions of segments between two points,
-and directions fixed in a joint (a whole rotation is three of them). On top come quadratic priors on single angles, linear
-couplings between two angles, and one-sided quadratic joint limits.
+and directions fixed in a joint (a whole rotation is three of them). On top come quadratic priors on
+single angles, linear couplings between two angles, and one-sided quadratic joint limits.
 """
 
 from __future__ import annotations
@@ -284,9 +284,7 @@ def _add_point(x: F64, px: F64, weight: float, camera: F64, information: F64, pu
 
 
 @njit(cache=True, nogil=True)
-def _add_place(
-    x: F64, place: F64, weights: F64, up: F64, information: F64, pull: F64
-) -> float:
+def _add_place(x: F64, place: F64, weights: F64, up: F64, information: F64, pull: F64) -> float:
     """A point that should be at a place, or at its height: fills A and b, returns the cost."""
     apart = x - place
     height = apart[0] * up[0] + apart[1] * up[1] + apart[2] * up[2]

@@ -16,22 +16,25 @@ from engine.types import F64, Camera
 
 SOLES = (29, 30, 31, 32)
 """BlazePose's heels and toes, left and right."""
-SPEED_S = 0.07
+SPEED_S = 0.05
 """Time constant of the speed in the picture."""
-REST_MPS = 0.12
-"""A point slower than this comes to rest."""
+REST_MPS, REST_DEPTH_MPS = 0.12, 0.3
+"""A point slower than this, across the picture and in depth, comes to rest."""
+AGAIN = 1.5
+"""So many times as fast, one that has just come to rest moves again."""
 SETTLE_S = 0.1
 """How long a point must rest before its place counts."""
 RAMP_S = 0.2
 """In which a place gains its full weight."""
-APART_M = 0.04
-"""A landmark further than this from where its point should stand: it has left."""
+APART_M, APART_DEPTH_M = 0.04, 0.1
+"""A landmark further than this from where its point should stand has left: in the picture, and in
+the depth that the network tells, which is taken as it was when the point came to rest."""
 APART_S = 0.05
 """Only when it has been there for so long: the network misplaces a foot for a frame or two."""
 TORN_M = 0.08
 """A fit that wants to be so far away is believed more than the place."""
-PLACE_SIGMA_M = 0.01
-DRIFT_S = 1.5
+PLACE_SIGMA_M = 0.02
+DRIFT_S = 0.7
 """Time constant with which a place follows the fit that it holds."""
 LET_GO_S = 0.15
 """Time constant with which the last correction goes when no sole rests any more."""
@@ -44,8 +47,11 @@ GROUND_SIGMA_M = 0.03
 FIT_DEPTH_SIGMA_M = 0.08
 LEAST_GRAZING = 0.1
 """Sine of the angle at which a line of sight must meet the ground to tell a depth."""
+LIFTED_M = 0.05
+"""A sole so much above the lowest one that rests is held up, and no ground."""
 FORGET = 0.995
 """A contact's share of what was known before."""
+_UP = np.array([0.0, 1.0, 0.0])
 
 
 class Ground:
@@ -114,7 +120,8 @@ class FootContacts:
         """(4, 3); only where :attr:`weights` is above 0."""
         self.weights = np.zeros(4)
         """(4,) 1 / standard deviation in metres."""
-        self._slow_px = np.zeros((4, 2))
+        self._slow, self._slower = np.zeros((2, 4, 3))
+        self._bias_m = np.zeros(4)
         self.reset()
 
     def reset(self) -> None:
@@ -125,39 +132,52 @@ class FootContacts:
     def leave(self) -> None:
         """Nothing rests, as after a cut; the ground stays."""
         self.weights[:] = 0.0
-        self._slow_px[:] = np.nan
+        self._slow[:] = np.nan
         self._rested_s = np.zeros(4)
         self._apart_s = np.zeros(4)
         self._shifts = np.zeros((2, 3))
 
     def look(
-        self, points_px: F64, trust: F64, points_m: F64, camera: Camera, seconds: float
+        self,
+        points_px: F64,
+        depths_m: F64,
+        trust: F64,
+        points_m: F64,
+        camera: Camera,
+        seconds: float,
     ) -> None:
         """Before a frame's fit: see what rests.
 
         Args:
             points_px: (4, 2) in this frame.
+            depths_m: (4,) the network's own idea of their z, from the hips of the last frame's fit.
             trust: (4,) in them.
             points_m: (4, 3) as the last frame's fit has them.
             camera: of this picture.
             seconds: since the last frame.
         """
         metre = np.maximum(-points_m[:, 2], 0.2) / camera.focal_px
-        fresh = ~np.isfinite(self._slow_px[:, 0])
-        self._slow_px[fresh] = points_px[fresh]
+        fresh = ~np.isfinite(self._slow[:, 0])
+        seen_at = np.column_stack([points_px, depths_m])
+        self._slow[fresh] = self._slower[fresh] = seen_at[fresh]
         gain = seconds / (seconds + SPEED_S)
-        self._slow_px += gain * (points_px - self._slow_px)
-        speed = np.linalg.norm(points_px - self._slow_px, axis=1) * metre / SPEED_S
-        held = self.weights > 0.0
-        expected = _project(self.places_m, camera)
-        apart = np.linalg.norm(points_px - expected, axis=1) * metre
-        seen = trust > SEEN
-        rests = seen & (speed < REST_MPS) & ~fresh
-        self._apart_s = np.where(held & seen & (apart > APART_M), self._apart_s + seconds, 0.0)
-        left = held & seen & (self._apart_s > APART_S)
-        unseen = held & ~seen
-        self.weights[left | unseen] = 0.0
-        self._rested_s = np.where(rests | (held & seen & ~left), self._rested_s + seconds, 0.0)
+        self._slow += gain * (seen_at - self._slow)
+        self._slower += gain * (self._slow - self._slower)
+        # Between two low-passes, for the distance to the landmark itself is mostly noise.
+        moved = (self._slow - self._slower) / SPEED_S
+        speed = np.linalg.norm(moved[:, :2], axis=1) * metre
+        held, seen = self.weights > 0.0, trust > SEEN
+        apart = np.linalg.norm(points_px - _project(self.places_m, camera), axis=1) * metre
+        deeper = np.abs(self._slow[:, 2] - self.places_m[:, 2] - self._bias_m)
+        speed = np.maximum(speed / REST_MPS, np.abs(moved[:, 2]) / REST_DEPTH_MPS)
+        rests = seen & (speed < 1.0) & ~fresh
+        firm = self._rested_s > SETTLE_S + RAMP_S
+        strays = held & ((apart > APART_M) | (deeper > APART_DEPTH_M))
+        self._apart_s = np.where(strays, self._apart_s + seconds, 0.0)
+        # At the turning point of a swing a foot rests as well, but not for long.
+        left = held & (~seen | (self._apart_s > APART_S) | (~firm & (speed > AGAIN)))
+        self.weights[left] = 0.0
+        self._rested_s = np.where(rests | (held & ~left), self._rested_s + seconds, 0.0)
 
     def settle(self, points_m: F64, seconds: float) -> None:
         """After a frame's fit: new places, and how the old ones have borne.
@@ -175,14 +195,15 @@ class FootContacts:
         self.places_m[follow] += gain * (points_m - self.places_m)[follow]
         for k in np.flatnonzero(~held & (self._rested_s > SETTLE_S)):
             self.places_m[k] = self.ground.place_on_line(points_m[k], float(self.heights_m[k]))
+            self._bias_m[k] = self._slow[k, 2] - self.places_m[k, 2]
         resting = self._rested_s > SETTLE_S
         ramp = np.clip((self._rested_s - SETTLE_S) / RAMP_S, 0.0, 1.0)
         self.weights = np.where(resting, ramp / PLACE_SIGMA_M, 0.0)
-        for k in np.flatnonzero(resting & (ramp >= 1.0)):
-            sole = self.places_m[k].copy()
-            sole[1] -= self.heights_m[k]
-            self.ground.add(sole)
-
+        soles = self.places_m - np.outer(self.heights_m, _UP)
+        lowest = soles[resting, 1].min(initial=np.inf)
+        for k in np.flatnonzero(ramp >= 1.0):
+            if soles[k, 1] < lowest + LIFTED_M:
+                self.ground.add(soles[k])
 
     def shifts(self, points_m: F64, seconds: float) -> F64:
         """(2, 3) by which a filtered pose's feet, left and right, must move to where they stand.

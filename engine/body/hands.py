@@ -62,7 +62,9 @@ class HandFitter:
         self._work = allocate(self._model.chain, self._residuals)
         self._rest_points = _rest_points(self._model, own)
         count = len(self._model.angles)
-        self._filter = TangentFilter(np.full(count, FINGER_HZ), np.full(count, FINGER_SLOPE), steady=False)
+        self._filter = TangentFilter(
+            np.full(count, FINGER_HZ), np.full(count, FINGER_SLOPE), steady=False
+        )
         self._smooth = np.zeros(count)
         self._other = np.zeros_like(self._work.rotations), np.zeros_like(self._work.positions_m)
         self.confidence = 0.0

@@ -1,8 +1,8 @@
 """Put a foot back where it stands: the two-bone inverse kinematics of one leg.
 
-Filtering moves hip and leg apart, and a foot that the fit held would slide. Here the hip stays where
-it is, the knee bends or stretches, and the leg turns, until the ankle is back; the foot keeps its
-own rotation.
+Filtering moves hip and leg apart, and a foot that the fit held would slide. Here the hip stays
+where it is, the knee bends or stretches, and the leg turns, until the ankle is back; the foot keeps
+its own rotation.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ def _between(a: F64, b: F64) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _move(
-    rotations: F64, positions: F64, thigh: I32, shank: I32, foot: int, shift: F64
-) -> None:
+def _move(rotations: F64, positions: F64, thigh: I32, shank: I32, foot: int, shift: F64) -> None:
     hip, knee, ankle = positions[thigh[0]], positions[shank[0]], positions[foot]
     up, down = hip - knee, ankle - knee
     a, b = _length(up), _length(down)

@@ -63,7 +63,8 @@ class TangentFilter:
 
 
 @njit(cache=True, nogil=True)
-def _gain(cutoff_hz: float, seconds: float) -> float:
+def gain(cutoff_hz: float, seconds: float) -> float:
+    """Share by which a first-order low-pass follows within one step."""
     turn = 2.0 * np.pi * cutoff_hz * seconds
     return turn / (1.0 + turn)
 
@@ -82,12 +83,12 @@ def _correction(
 ) -> F64:
     step = np.empty_like(error)
     for n in range(len(error)):
-        speed[n] += _gain(SPEED_HZ, seconds) * (error[n] / seconds - speed[n])
+        speed[n] += gain(SPEED_HZ, seconds) * (error[n] / seconds - speed[n])
         own = (error[n] - behind[n]) / seconds
-        velocity[n] += _gain(STEADY_HZ, seconds) * (own - velocity[n])
-        power[n] += _gain(STEADY_HZ, seconds) * (own * own - power[n])
+        velocity[n] += gain(STEADY_HZ, seconds) * (own - velocity[n])
+        power[n] += gain(STEADY_HZ, seconds) * (own * own - power[n])
         counts = min(velocity[n] * velocity[n] / max(power[n], 1e-12), 1.0) if steady else 1.0
-        step[n] = _gain(rest_hz[n] + slope[n] * counts * abs(speed[n]), seconds) * error[n]
+        step[n] = gain(rest_hz[n] + slope[n] * counts * abs(speed[n]), seconds) * error[n]
         behind[n] = error[n] - step[n]
     return step
 

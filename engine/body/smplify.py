@@ -49,6 +49,7 @@ HOLD_PACE = 0.3
 FADE_SECONDS = 0.3
 LEAST_TRUST = 0.5
 """A pose whose landmarks are trusted less than this in total is not seen."""
+_SOLES, _HIPS = list(SOLES), [23, 24]
 ENOUGH_TRUST = 4.0
 """With fewer landmarks than so many, a fit is believed less the fewer there are."""
 
@@ -233,14 +234,12 @@ class BodyFitter:
         body = self._body
         self._lost_s = 0.0
         cold = not self._tracking or body.distance_m(seen, trust, camera) > JUMP_M
-        soles = list(SOLES)
         if cold:
             self._contacts.leave()
             body.stand(self._contacts.places_m, self._contacts.weights)
             iterations = body.start(seen, trust, camera, head)
         else:
-            pixels = seen.pose.points_px[soles, :2].astype(np.float64)
-            self._contacts.look(pixels, trust[soles], body.landmarks_m[soles], camera, seconds)
+            self._look_at_soles(seen.pose, trust, camera, seconds)
             body.stand(self._contacts.places_m, self._contacts.weights)
             body.expect(seconds * 30.0)
             body.measure(seen, trust, camera, head)
@@ -254,13 +253,21 @@ class BodyFitter:
             body.relax()
             self._tracking = False
             return self._hold(camera, head, seconds), False, float("nan")
-        self._contacts.settle(body.landmarks_m[soles], seconds)
+        self._contacts.settle(body.landmarks_m[_SOLES], seconds)
         residual = body.distance_m(seen, trust, camera)
         self._tracking = True
         visible = min(float(trust.sum()) / ENOUGH_TRUST, 1.0)
         quality = float(np.exp(-((residual / POOR_M) ** 2))) * visible * seen.pose.presence
         self._confidence += (1.0 if cold else 0.3) * (quality - self._confidence)
         return iterations, cold, residual
+
+    def _look_at_soles(
+        self, pose: PoseLandmarks, trust: F64, camera: Camera, seconds: float
+    ) -> None:
+        fitted, pixels = self._body.landmarks_m, pose.points_px[_SOLES, :2].astype(np.float64)
+        hips_m = float(fitted[_HIPS, 2].mean() - pose.world_m[_HIPS, 2].mean())
+        depths = pose.world_m[_SOLES, 2].astype(np.float64) + hips_m
+        self._contacts.look(pixels, depths, trust[_SOLES], fitted[_SOLES], camera, seconds)
 
     def _is_doubted(self, seen: Observation, trust: F64, camera: Camera, seconds: float) -> bool:
         """Whether a fit has been doubtful for long enough, or is wrong on the whole."""
@@ -312,7 +319,6 @@ class BodyFitter:
             iterations,
             cold,
         )
-
 
     def _planted(self, angles: F64, root: F64, seconds: float) -> F64:
         """(J, 3, 3) global rotations of a filtered pose whose feet stand where the fit has them."""
