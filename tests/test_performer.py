@@ -18,7 +18,7 @@ from engine.rendering.offscreen import OffscreenRenderer
 from engine.rendering.projection import project
 from engine.sources.bvh import read_bvh
 from engine.sources.motion.acting import EXPRESSION_S, EXPRESSIONS, expression_at
-from engine.sources.motion.retarget import MocapMotion, match_joints, upright_axes
+from engine.sources.motion.retarget import MocapMotion, match_joints, towards_camera, upright_axes
 from engine.sources.motion.script import ROUND_S, ScriptedMotion
 from engine.sources.motion.skeleton import Skeleton
 from engine.sources.opening import open_source
@@ -187,7 +187,7 @@ def test_retargeted_bones_point_where_the_actors_do(avatar, shared_data: Path) -
     for name in ("cmu/131_01.bvh", "AnimatedDrawings/fair1/wave_hello.bvh"):
         clip = read_bvh(shared_data / "mocap" / name)
         rows = match_joints(clip.names)
-        axes = upright_axes(clip, rows)
+        axes = towards_camera(clip, rows, upright_axes(clip, rows))
         motion = MocapMotion(clip, Skeleton.of(avatar))
         for frame in range(0, len(clip.positions), 97):
             posed = joints(avatar, motion.at(frame / clip.fps).rotations_xyzw)
@@ -203,6 +203,24 @@ def test_retargeted_bones_point_where_the_actors_do(avatar, shared_data: Path) -
                     bone = posed[ours[1] + side] - posed[ours[0] + side]
                     cosine = actor @ bone / np.linalg.norm(actor) / np.linalg.norm(bone)
                     assert np.degrees(np.arccos(min(cosine, 1.0))) < 3.0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AnimatedDrawings/fair1/wave_hello.bvh", "cmu/131_01.bvh", "AnimatedDrawings/fair1/dab.bvh"],
+)
+def test_who_performs_begins_facing_us_and_nothing_is_back_to_front(
+    avatar, shared_data: Path, name: str
+) -> None:
+    """Chest, knees and toes forward, the head too: nearly straight legs once were turned around."""
+    motion = MocapMotion(read_bvh(shared_data / "mocap" / name), Skeleton.of(avatar))
+    posed = joints(avatar, motion.at(0.2).rotations_xyzw)
+    across = posed["upperleg01.L"] - posed["upperleg01.R"]
+    assert across[0] > 0.9 * np.linalg.norm(across)
+    for side in (".L", ".R"):
+        assert posed["toe2-1" + side][2] > posed["foot" + side][2]
+    eyes = 0.5 * (posed["eye.L"] + posed["eye.R"]) - posed["head"]
+    assert eyes[2] > 0.5 * np.linalg.norm(eyes)
 
 
 def test_a_walk_stays_in_the_picture(avatar, shared_data: Path) -> None:

@@ -43,6 +43,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Our joints by the names that CMU, AnimatedDrawings, Rokoko, Mixamo and our own files have."""
 SIDE_WORDS = {".L": "Left", ".R": "Right"}
 FOLLOW_S = 1.5
+FACING_S = 1.0
+"""What counts as the beginning, for where somebody faces."""
 SHORTEST = 1e-6
 """Of a bone, in the file's unit: a shorter one points nowhere."""
 LIMBS = (("thigh", "shin", "foot", "toe"), ("upperarm", "forearm", "hand"))
@@ -64,7 +66,8 @@ class MocapMotion:
         self._seed = seed
         self._rows = match_joints(clip.names)
         check_bones(clip, self._rows)
-        self._upright = upright_axes(clip, self._rows)
+        self._rest = upright_axes(clip, self._rows)
+        self._upright = towards_camera(clip, self._rows, self._rest)
         self.duration_s = len(clip.positions) / clip.fps
         self._hinges = {
             (limb, side): self._mean_hinge(limb, side)
@@ -110,7 +113,7 @@ class MocapMotion:
 
     def _head(self, frame: int, chest: Quaternion) -> Quaternion:
         """The head keeps its own rotation, but never turns further than a neck can."""
-        matrix = self._upright @ self._clip.turns[frame, self._rows["head"]] @ self._upright.T
+        matrix = self._upright @ self._clip.turns[frame, self._rows["head"]] @ self._rest.T
         own = quat.from_matrix(matrix)
         relative = quat.to_rotation_vector(quat.multiply(quat.conjugate(chest), own))
         angle = float(np.linalg.norm(relative))
@@ -149,16 +152,30 @@ class MocapMotion:
         axis = np.cross(bend - start, tip - bend)
         own = np.einsum("tba,tb->ta", self._clip.turns[:, rows[0]], axis)
         mean: F64 = own.sum(axis=0)
+        if limb == "thigh" and self._bends_backwards(mean, rows[0]):
+            mean = -mean
         length = float(np.linalg.norm(mean))
         scale = float(np.abs(bend - start).max() * np.abs(tip - bend).max()) * len(own)
         return mean / length if length > 1e-3 * scale else self._straight_hinge(limb, side)
 
+    def _bends_backwards(self, hinge: F64, thigh: int) -> bool:
+        """Whether a knee's axis points to the right: then its leg was only ever overstretched.
+
+        Args:
+            hinge: (3,) in the thigh's own axes.
+            thigh: the row of its joint.
+        """
+        across = self._clip.positions[:, self._rows["thigh.L"]]
+        across = across - self._clip.positions[:, self._rows["thigh.R"]]
+        turned = np.einsum("tab,b->ta", self._clip.turns[:, thigh], hinge)
+        return float((turned * across).sum()) < 0.0
+
     def _straight_hinge(self, limb: str, side: str) -> F64:
         """For a limb that never bends: knees turn about X, elbows as with the palms forward."""
         if limb == "thigh":
-            return np.asarray(self._upright.T @ np.array([1.0, 0.0, 0.0]))
+            return np.asarray(self._rest.T @ np.array([1.0, 0.0, 0.0]))
         sign = 1.0 if side == ".L" else -1.0
-        return np.asarray(self._upright.T @ np.array([0.0, -sign, 0.0]))
+        return np.asarray(self._rest.T @ np.array([0.0, -sign, 0.0]))
 
     def _leg_length(self) -> float:
         frames = self._clip.positions[:, [self._rows[p + ".L"] for p in ("thigh", "shin", "foot")]]
@@ -228,9 +245,22 @@ def check_bones(clip: Clip, rows: dict[str, int]) -> None:
 
 
 def upright_axes(clip: Clip, rows: dict[str, int]) -> F64:
-    """(3, 3) from the file's axes to glTF's: Z-up files are turned, and facing is left alone."""
+    """(3, 3) from the file's axes to glTF's: Z-up files are turned."""
     spine = clip.positions[:, rows["neck"]] - clip.positions[:, rows["hips"]]
     up = np.abs(spine.mean(axis=0)).argmax()
     if up == 2:
         return np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
     return np.eye(3)
+
+
+def towards_camera(clip: Clip, rows: dict[str, int], upright: F64) -> F64:
+    """(3, 3) the same axes turned about the vertical: who acts faces us to begin with."""
+    first = slice(0, max(1, round(FACING_S * clip.fps)))
+    across = clip.positions[first, rows["thigh.L"]] - clip.positions[first, rows["thigh.R"]]
+    x, _, z = upright @ across.mean(axis=0)
+    length = float(np.hypot(x, z))
+    if length < SHORTEST:
+        return upright
+    cosine, sine = x / length, z / length
+    turn = np.array([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
+    return np.asarray(turn @ upright, np.float64)
