@@ -384,6 +384,79 @@ def write_avatar_and_motion(
 
 
 @app.command()
+def fit(
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATASET",
+            help="A folder of pictures; with OpenPose's NAME_keypoints.json beside them, or in "
+            "keypoints/, where you have them.",
+        ),
+    ],
+    model: Annotated[
+        Path, typer.Option(help="Your SMPL, SMPL+H or SMPL-X file: .npz, .pkl or .safetensors.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Where fits/ is kept, a file for each picture, and fits.npz.")
+    ] = Path("sars-fits"),
+    pose_prior: Annotated[
+        Path | None, typer.Option(help="SMPLify's gmm_08.pkl; else the mixture that we ship.")
+    ] = None,
+    spin: Annotated[
+        Path | None, typer.Option(help="Also start from SPIN: a file of `sars convert spin`.")
+    ] = None,
+    interpenetration: Annotated[
+        bool, typer.Option("--interpenetration", help="Keep limbs out of the body: slower.")
+    ] = False,
+    fov: FieldOfViewOption = None,
+    json: JsonOption = None,
+) -> None:
+    """SMPLify over DATASET: the best fit for every picture. Killed or run again, it goes on."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from engine.body.pose_priors import shipped_prior
+    from engine.body.stills import BONES, spheres_of
+    from engine.inference.store import ModelStore
+    from exporters.body_models.smpl import read_smpl
+    from exporters.fitting.dataset import FitOptions, fit_dataset, keypoints_file, pictures_of
+    from exporters.fitting.own_landmarks import OwnLandmarks
+    from exporters.fitting.priors import read_any_prior
+    from exporters.fitting.spin_start import SpinStart
+
+    body = read_smpl(model)
+    prior = shipped_prior() if pose_prior is None else read_any_prior(pose_prior)
+    pictures = pictures_of(dataset)
+    alone = any(keypoints_file(path) is None for path in pictures)
+    options = FitOptions(
+        field_of_view_deg=fov,
+        spheres=spheres_of(body, BONES) if interpenetration else None,
+        initialisers=() if spin is None else (SpinStart(spin, body),),
+        detector=OwnLandmarks(ModelStore.default(), body) if alone else None,
+    )
+    columns = (TextColumn("{task.description:40.40}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn()) as progress:
+        task = progress.add_task("fitting", total=len(pictures))
+        done = fit_dataset(
+            dataset,
+            out,
+            body,
+            prior,
+            options,
+            lambda n, name: progress.update(task, completed=n, description=name),
+        )
+        progress.update(task, completed=len(pictures), description="done")
+    for reason in done.failed.values():
+        typer.echo(reason, err=True)
+    numbers = {"pictures": len(pictures), "fitted": done.fitted, "kept": done.kept}
+    tell(
+        f"fit of {dataset}",
+        numbers | {"failed": len(done.failed), "error_px": done.error_px},
+        json,
+    )
+    typer.echo(f"wrote {out}/fits.npz")
+
+
+@app.command()
 @with_engine_options
 def serve(
     engine: EngineOptions,
@@ -673,6 +746,20 @@ def convert_facescape_command(
     from exporters.face_models.convert import convert_facescape
 
     write_head(partial(convert_facescape, file), out)
+
+
+@convert.command("spin")
+def convert_spin_command(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Your SPIN model_checkpoint.pt.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .onnx to write.")],
+) -> None:
+    """SPIN: an initialiser for `sars fit`. Experimental: nobody here has its weights."""
+    from exporters.spin import convert_spin
+
+    apart = convert_spin(checkpoint, out)
+    typer.echo(f"wrote {out}: ONNX Runtime differs from torch by {apart:.1e}")
 
 
 def write_head(convert_with: Callable[[BodyModel], MorphableModel], out: Path) -> None:

@@ -192,6 +192,16 @@ def test_the_shape_set_last_stays_and_joints_at_rest_cost_nothing(model: Any) ->
     np.testing.assert_allclose(poser.joints_m, poser.rest_joints_m, atol=1e-6)
 
 
+def test_shapes_that_move_nothing_are_no_trouble(tmp_path: Path) -> None:
+    """Files have expressions of zeros; laying them out once went on until memory ran out."""
+    arrays = made_up("SMPL")
+    arrays["shapedirs"][..., 3] = 0.0
+    poser = BodyPoser(read_smpl(write_npz(arrays, tmp_path / "m.npz")))
+    poser.shape(np.eye(10, dtype=np.float32)[3])
+    found = poser.pose(np.zeros((24, 3), np.float32), np.zeros(3, np.float32))
+    np.testing.assert_allclose(found, arrays["v_template"], atol=1e-5)
+
+
 def test_bad_parameters_are_named(model: Any) -> None:
     _, _, _, body = model
     poser = BodyPoser(body)

@@ -157,7 +157,7 @@ class BodyPoser:
             owners.append(own)
             steps.append(step)
             tiles.append(self._tiled(counts).astype(np.int16))
-            coarse = step > FINEST_M
+            coarse = (step > FINEST_M) & (largest > 0.0)
             left, own = (left - counts * step[:, None])[coarse], own[coarse]
         if not owners:
             return _Stepped(

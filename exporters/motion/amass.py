@@ -10,6 +10,7 @@ Betas are zero, for Anny's shape is not SMPL-X's; ``sars`` has no licensed model
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,26 +72,38 @@ def write_amass(clip: MotionClip) -> bytes:
     return content.getvalue()
 
 
-def smplx_rotations(clip: MotionClip) -> F64:
-    """(N, 55, 3) axis-angle relative to the parent, the root in AMASS's Z-up axes."""
+def smplx_rotations(clip: MotionClip, axes: F64 = _Z_UP) -> F64:
+    """(N, 55, 3) axis-angle relative to the parent.
+
+    Args:
+        clip: of an avatar.
+        axes: (3, 3) from glTF's to those in which the root is told; by default AMASS's, Z up.
+    """
     avatar = clip.avatar
     local = quaternions.to_matrix(clip.rotations_xyzw.astype(np.float64))
     turned = np.empty_like(local)
     for j, parent in enumerate(avatar.parents):
         turned[:, j] = local[:, j] if parent < 0 else turned[:, parent] @ local[:, j]
     rows = [avatar.joint_names.index(ours) for _, ours in JOINTS]
-    rest = np.stack([_rest_turn(clip, name, ours) for name, ours in JOINTS])
+    joints = avatar.joints_m.astype(np.float64)
+    rest = np.stack([rest_turn(avatar.joint_names, joints, *pair) for pair in JOINTS])
     whole = turned[:, rows] @ rest
     out = np.empty_like(whole)
     for n, parent in enumerate(PARENTS):
-        above = whole[:, parent].transpose(0, 2, 1) if parent >= 0 else _Z_UP
+        above = whole[:, parent].transpose(0, 2, 1) if parent >= 0 else axes
         out[:, n] = above @ whole[:, n]
     return np.asarray(quaternions.to_rotation_vector(quaternions.from_matrix(out)), np.float64)
 
 
-def _rest_turn(clip: MotionClip, name: str, ours: str) -> F64:
-    """What turns SMPL-X's rest bone into Anny's; the identity but for arms and fingers."""
-    names, joints = clip.avatar.joint_names, clip.avatar.joints_m.astype(np.float64)
+def rest_turn(names: Sequence[str], joints: F64, name: str, ours: str) -> F64:
+    """What turns SMPL-X's rest bone into Anny's; the identity but for arms and fingers.
+
+    Args:
+        names: of Anny's joints.
+        joints: (J, 3) where they rest.
+        name: SMPL-X's joint.
+        ours: which of ours gives its rotation.
+    """
     side = ours[-2:]
     part = name.rpartition("_")[2]
     if part in _BONES:
