@@ -10,6 +10,8 @@ import numpy as np
 from body_files import SIZES, Arrays
 
 from engine.avatar.anny import BodyModel
+from engine.body.landmark_embedding import embed
+from exporters.fitting.keypoints import BLAZEPOSE, VERTICES
 from exporters.motion.amass import JOINTS, PARENTS, rest_turn
 
 SHAPES = 10
@@ -41,6 +43,8 @@ def person_arrays(model: BodyModel, name: str, seed: int = 0) -> Arrays:
     shifts = places - np.einsum("kab,kb->ka", turns, joints)
     straight = np.einsum("vab,vb->va", blended, model.template_m) + skin @ shifts
     kept = np.sort(rng.choice(len(straight), v, replace=False))
+    for row, vertex in _detected(model, v).items():
+        kept[row] = vertex
     template = straight[kept]
     weights = np.zeros((len(straight), j))
     np.add.at(weights.T, owner, skin.T)
@@ -66,6 +70,19 @@ def person_arrays(model: BodyModel, name: str, seed: int = 0) -> Arrays:
             arrays[f"hands_mean{side}"] = np.zeros(45)
             arrays[f"hands_components{side}"] = np.eye(45)
     return arrays
+
+
+def _detected(model: BodyModel, vertices: int) -> dict[int, int]:
+    """Anny's vertices at nose, eyes, ears, toes and heels, by the number that a file gives them."""
+    template = model.template_m.astype(np.float64)
+    joints = model.template_joints_m.astype(np.float64)
+    points = embed(model.joint_names, joints, template, calibrated=False).body
+    places = joints[points.bones] + points.offsets_m
+    return {
+        row: int(np.argmin(np.linalg.norm(template - places[BLAZEPOSE[name]], axis=1)))
+        for name, row in VERTICES.get(vertices, {}).items()
+        if name in BLAZEPOSE
+    }
 
 
 def _rows(name: str) -> list[int]:

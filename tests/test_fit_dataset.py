@@ -98,7 +98,7 @@ class Knows:
 
     def __call__(self, image: U8, seen: Seen, camera: Camera) -> Start:
         person = self._people[int(image[0, 0, 0])]
-        rotations = person.rotations if self._right else np.zeros_like(person.rotations)
+        rotations = person.rotations if self._right else np.full_like(person.rotations, 0.9)
         return Start(self.name, rotations, person.betas, person.place if self._right else None)
 
 

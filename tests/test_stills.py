@@ -94,7 +94,7 @@ def test_a_start_that_knows_better_helps(body: ParametricBody) -> None:
         trust = np.ones(len(NAMES))
         alone = fitter.fit(person.points_px, trust, CAMERA)
         helped = fitter.fit(person.points_px, trust, CAMERA, [start])
-        assert helped.cost <= alone.cost + 1e-9
+        assert helped.start == "truth" or helped.cost < alone.cost
         gained.append(error_mm(body, alone, person) - error_mm(body, helped, person))
     assert np.mean(gained) > 2.0
 

@@ -4,9 +4,9 @@
         + E_limits  (+ E_interpenetration)                        Bogo et al. 2016, eq. (1)
 
 with rho Geman and McClure's function. The start is what costs: camera and turn come from the torso,
-then priors are loosened in stages, and the person is also tried turned away, since one picture
-cannot tell front from back (their section 3.3). Nothing here is per frame: the live fit is
-:mod:`engine.body.smplify`.
+then priors are loosened in stages; where nothing else is known, the person is also tried turned
+away, since 2D joints cannot tell front from back (their section 3.3). Nothing here is per frame:
+the live fit is :mod:`engine.body.smplify`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ ITERATIONS = 12
 TOLERANCE = 1e-4
 OVERLAP_M = 0.01
 """Standard deviation of a depth by which two parts may lie in one another."""
+CLEARLY = 0.8
+"""A fit from the mean pose must cost less than this share of one that knew where to begin."""
 FEWEST = 6
 TORSO = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
 
@@ -113,7 +115,8 @@ class StillFitter:
             points_px: (K, 2) 2D joints; one that is not a number counts as not seen.
             confidence: (K,) in [0, 1]; 0 is not seen.
             camera: of the picture.
-            starts: poses to begin from besides the mean pose, each also tried turned around.
+            starts: poses to begin from besides the mean pose, by those who have seen more than 2D
+                joints, and so know front from back: only a clearly better fit replaces theirs.
 
         Raises:
             AvatarError: shapes do not fit, or too few joints are seen to tell a pose.
@@ -135,17 +138,22 @@ class StillFitter:
         pixels = np.where(whole[:, None], points_px, 0.0)
         height = float(np.linalg.norm(np.ptp(pixels[seen], axis=0)))
         sight = _Sight(pixels, np.sqrt(trust), max(height, 1.0), camera)
-        fits = [self._from(start, sight) for start in self._starts(starts)]
-        return min(fits, key=lambda fit: fit.cost)
+        blind = [self._from(start, sight) for start in self._blind_starts()]
+        best = min(blind, key=lambda fit: fit.cost)
+        if not starts:
+            return best
+        informed = min((self._from(start, sight) for start in starts), key=lambda fit: fit.cost)
+        return best if best.cost < CLEARLY * informed.cost else informed
 
-    def _starts(self, given: Sequence[Start]) -> list[Start]:
+    def _blind_starts(self) -> list[Start]:
+        """The mean pose, seen from the front and from behind."""
         j = len(self._body.parents)
         mean = np.zeros((j, 3))
         mean[1 : 1 + BODY_JOINTS] = self._prior.means[int(np.argmin(self._prior.offsets))].reshape(
             -1, 3
         )
-        found = [*given, Start("mean", mean, np.zeros(self._betas))]
-        return [turned for start in found for turned in (start, _turned_around(start))]
+        start = Start("mean", mean, np.zeros(self._betas))
+        return [start, _turned_around(start)]
 
     def _from(self, start: Start, sight: _Sight) -> StillFit:
         unknowns = _Unknowns(start, self._betas)

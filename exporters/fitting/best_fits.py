@@ -92,7 +92,8 @@ def _read(path: Path) -> BestFit:
     shaped = arrays["rotations"].ndim == 2 and arrays["trans"].shape == (3,)
     if not shaped or not all(np.isfinite(a).all() for a in arrays.values()):
         raise ValueError("no pose")
-    fit = StillFit(*arrays.values(), cost, error, words["start"])
+    rotations, betas, place = (arrays[name] for name in ("rotations", "betas", "trans"))
+    fit = StillFit(rotations, betas, place, cost, error, words["start"])
     return BestFit(fit, focal, tried, words["inputs"])
 
 

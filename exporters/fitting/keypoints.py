@@ -47,7 +47,7 @@ JOINTS = (
     "right_wrist",
 )  # fmt: skip
 """What all of SMPL's family begins with."""
-_VERTICES = {
+VERTICES = {
     6890: {
         "nose": 332, "right_eye": 6260, "left_eye": 2800, "right_ear": 4071, "left_ear": 583,
         "left_big_toe": 3216, "left_small_toe": 3226, "left_heel": 3387, "right_big_toe": 6617,
@@ -70,7 +70,7 @@ def landmarks_of(body: ParametricBody) -> list[Landmark]:
     Raises:
         SourceError: the model is not of that family.
     """
-    vertices = _VERTICES.get(len(body.template_m))
+    vertices = VERTICES.get(len(body.template_m))
     if vertices is None or len(body.parents) < len(JOINTS):
         raise SourceError(
             f"expected a body of SMPL's family to fit, found {body.name} with "
