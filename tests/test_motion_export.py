@@ -14,6 +14,7 @@ from rigs import random_state
 
 from engine import quaternions
 from engine.avatar.glb_reader import read_glb
+from engine.avatar.joint_names import SMPLX_PARENTS
 from engine.avatar.topology import FusedAvatar
 from engine.body.blend_skinning import Poser
 from engine.body.kinematics import forward_kinematics, posed_joints
@@ -23,7 +24,7 @@ from engine.sources.bvh import read_bvh
 from engine.sources.performer import open_performer, person
 from engine.types import ARKIT_NAMES
 from exporters.glb import write_glb
-from exporters.motion.amass import JOINTS, PARENTS, write_amass
+from exporters.motion.amass import JOINTS, write_amass
 from exporters.motion.bvh import euler_zxy, write_bvh
 from exporters.motion.clip import FIRST_ROOM, MotionClip, MotionRecorder
 from exporters.motion.files import export_motion
@@ -127,13 +128,13 @@ def test_amass_points_limbs_where_ours_point(clip: MotionClip) -> None:
         assert float(file["mocap_frame_rate"]) == pytest.approx(25.0)
         assert file["betas"].shape == (16,) and str(file["surface_model_type"]) == "smplx"
         names = file["joint_names"].tolist()
-    assert len(names) == len(JOINTS) == len(PARENTS) == 55
+    assert len(names) == len(JOINTS) == len(SMPLX_PARENTS) == 55
     assert (
         names[:4] == ["pelvis", "left_hip", "right_hip", "spine1"] and names[-1] == "right_thumb3"
     )
     local = quaternions.to_matrix(quaternions.from_rotation_vector(poses.astype(np.float64)))
     n, turned = 3, np.zeros((55, 3, 3))
-    for j, parent in enumerate(PARENTS):
+    for j, parent in enumerate(SMPLX_PARENTS):
         turned[j] = turned[parent] @ local[n, j] if parent >= 0 else local[n, j]
     ours, index = joints_of(clip, n), clip.avatar.joint_names.index
     to_z_up = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0.0]])

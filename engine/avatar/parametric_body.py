@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.avatar.anny import BodyModel
+from engine.avatar.topology import FusedAvatar
 from engine.errors import ModelFileError
 from engine.types import ARKIT_NAMES, F32, I32
 
@@ -63,6 +64,8 @@ class ParametricBody:
     """(F, 3)."""
     hands: tuple[HandPoses, HandPoses] | None = field(default=None)
     """Left and right, where the model has them."""
+    joint_names: tuple[str, ...] = ()
+    """(J,) the model's own, where they are known; see :mod:`engine.avatar.joint_names`."""
 
     def __post_init__(self) -> None:
         """Check every shape and index once, so that no kernel has to.
@@ -92,6 +95,8 @@ class ParametricBody:
                 )
             if not np.isfinite(array).all():
                 raise ModelFileError(f"{self.name}: {name} holds numbers that are not finite")
+        if self.joint_names and len(self.joint_names) != j:
+            raise ModelFileError(f"{self.name}: {len(self.joint_names)} names of {j} joints")
         if not 0 <= self.betas <= k:
             raise ModelFileError(f"{self.name}: {self.betas} betas of {k} shapes")
         is_tree = self.parents[0] == -1 and (self.parents[1:] >= 0).all()
@@ -129,4 +134,25 @@ def anny_as_body(model: BodyModel) -> ParametricBody:
         parents=model.parents,
         weights=weights,
         faces=model.faces,
+        joint_names=model.joint_names,
+    )
+
+
+def avatar_as_body(avatar: FusedAvatar) -> ParametricBody:
+    """A person's own avatar behind the same interface: one shape, no expressions."""
+    v, j = len(avatar.rest_vertices_m), len(avatar.joints_m)
+    weights = np.zeros((v, j), np.float32)
+    np.add.at(weights, (np.arange(v)[:, None], avatar.skin_joints), avatar.skin_weights)
+    return ParametricBody(
+        name="avatar",
+        template_m=avatar.rest_vertices_m,
+        shape_dirs_m=np.zeros((0, 3 * v), np.float32),
+        betas=0,
+        pose_dirs_m=np.zeros((0, 3 * v), np.float32),
+        joint_template_m=avatar.joints_m,
+        joint_dirs_m=np.zeros((0, 3 * j), np.float32),
+        parents=avatar.parents,
+        weights=weights,
+        faces=avatar.topology.faces,
+        joint_names=avatar.joint_names,
     )

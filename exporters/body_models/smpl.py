@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.avatar.array_file import open_arrays
+from engine.avatar.joint_names import SMPL_FAMILY
 from engine.avatar.parametric_body import HandPoses, ParametricBody
 from engine.errors import ModelFileError
 from exporters.face_models.pickle_reader import read_pickle
@@ -95,6 +96,7 @@ def read_smpl(path: Path) -> ParametricBody:
         weights=arrays["weights"].astype(np.float32),
         faces=_faces(path, arrays["f"]),
         hands=_hands(path, arrays),
+        joint_names=SMPL_FAMILY[layout.name],
     )
 
 

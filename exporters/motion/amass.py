@@ -16,35 +16,15 @@ from typing import Any
 import numpy as np
 
 from engine import quaternions
+from engine.avatar.joint_names import ANNY_CHAINS, SMPL_FAMILY, SMPLX_PARENTS
 from engine.types import F64
 from exporters.motion.clip import MotionClip
 
 BETAS = 16
-_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
-_OUR_FINGERS = {"thumb": 1, "index": 2, "middle": 3, "ring": 4, "pinky": 5}
-_BODY = (
-    ("pelvis", "root"), ("left_hip", "upperleg02.L"), ("right_hip", "upperleg02.R"),
-    ("spine1", "spine04"), ("left_knee", "lowerleg02.L"), ("right_knee", "lowerleg02.R"),
-    ("spine2", "spine02"), ("left_ankle", "foot.L"), ("right_ankle", "foot.R"),
-    ("spine3", "spine01"), ("left_foot", "toe2-1.L"), ("right_foot", "toe2-1.R"),
-    ("neck", "neck03"), ("left_collar", "shoulder01.L"), ("right_collar", "shoulder01.R"),
-    ("head", "head"), ("left_shoulder", "upperarm02.L"), ("right_shoulder", "upperarm02.R"),
-    ("left_elbow", "lowerarm02.L"), ("right_elbow", "lowerarm02.R"), ("left_wrist", "wrist.L"),
-    ("right_wrist", "wrist.R"), ("jaw", "head"), ("left_eye", "eye.L"), ("right_eye", "eye.R"),
-)  # fmt: skip
-_HANDS = tuple(
-    (f"{word}_{finger}{k}", f"finger{_OUR_FINGERS[finger]}-{k}{side}")
-    for word, side in (("left", ".L"), ("right", ".R"))
-    for finger in _FINGERS
-    for k in (1, 2, 3)
+JOINTS = tuple(
+    (name, ANNY_CHAINS.get(name, ANNY_CHAINS["head"])[-1]) for name in SMPL_FAMILY["SMPL-X"]
 )
-JOINTS = _BODY + _HANDS
-"""SMPL-X's joints in its order, and which of ours gives each one's rotation."""
-PARENTS = (
-    -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 15, 15, 15,
-    20, 25, 26, 20, 28, 29, 20, 31, 32, 20, 34, 35, 20, 37, 38,
-    21, 40, 41, 21, 43, 44, 21, 46, 47, 21, 49, 50, 21, 52, 53,
-)  # fmt: skip
+"""SMPL-X's joints in its order, and which of ours gives each one's rotation; the jaw the head's."""
 _BONES = {
     "shoulder": ("upperarm01", "lowerarm01"), "elbow": ("lowerarm01", "wrist"),
     "wrist": ("wrist", "finger3-1"),
@@ -89,7 +69,7 @@ def smplx_rotations(clip: MotionClip, axes: F64 = _Z_UP) -> F64:
     rest = np.stack([rest_turn(avatar.joint_names, joints, *pair) for pair in JOINTS])
     whole = turned[:, rows] @ rest
     out = np.empty_like(whole)
-    for n, parent in enumerate(PARENTS):
+    for n, parent in enumerate(SMPLX_PARENTS):
         above = whole[:, parent].transpose(0, 2, 1) if parent >= 0 else axes
         out[:, n] = above @ whole[:, n]
     return np.asarray(quaternions.to_rotation_vector(quaternions.from_matrix(out)), np.float64)
