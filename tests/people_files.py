@@ -12,7 +12,8 @@ from body_files import SIZES, Arrays
 from engine.avatar.anny import BodyModel
 from engine.body.landmark_embedding import embed
 from exporters.fitting.keypoints import BLAZEPOSE, VERTICES
-from exporters.motion.amass import JOINTS, PARENTS, rest_turn
+from engine.avatar.joint_names import SMPLX_PARENTS
+from exporters.motion.amass import JOINTS, rest_turn
 
 SHAPES = 10
 _PLACES = {
@@ -92,7 +93,7 @@ def _rows(name: str) -> list[int]:
 
 
 def _parents(rows: list[int]) -> list[int]:
-    return [0] + [rows.index(PARENTS[r]) for r in rows[1:]]
+    return [0] + [rows.index(SMPLX_PARENTS[r]) for r in rows[1:]]
 
 
 def _owners(model: BodyModel, rows: list[int]) -> np.ndarray:
