@@ -103,9 +103,10 @@ def _collapsed(faces: np.ndarray, vertices: int, count: int, rng: np.random.Gene
 
 def _parents(names: tuple[str, ...]) -> np.ndarray:
     every = SMPL_FAMILY["SMPL-X"]
-    above = {
-        n: every[p] if p >= 0 else n for n, p in zip(every, SMPLX_PARENTS, strict=True)
-    } | {"left_hand": "left_wrist", "right_hand": "right_wrist"}
+    above = {n: every[p] if p >= 0 else n for n, p in zip(every, SMPLX_PARENTS, strict=True)} | {
+        "left_hand": "left_wrist",
+        "right_hand": "right_wrist",
+    }
     return np.array([names.index(above[n]) for n in names])
 
 

@@ -56,8 +56,14 @@ class ErrorMeter:
     def __init__(
         self, faces: I32, parts: NDArray[np.str_], joint_names: tuple[str, ...], *, same: bool
     ) -> None:
-        """Take the source's (F, 3) faces, the part of each of the target's (V',) vertices, and the
-        names of the (K,) joints that are compared; ``same`` where vertex n is vertex n."""
+        """Say what is compared.
+
+        Args:
+            faces: (F, 3) of the source.
+            parts: (V',) the part of each of the target's vertices.
+            joint_names: (K,) of the joints that are compared.
+            same: whether vertex n of one is vertex n of the other.
+        """
         self._faces, self._same = faces, same
         self._rows = np.flatnonzero(~np.isin(parts, EYES))
         self._vertex_parts = np.array([part_of(str(p)) for p in parts[self._rows]])

@@ -126,7 +126,7 @@ class ModelConverter:
         self._pair(mean.astype(np.float32), body_parts(source, shared))
 
     def convert(
-        self, motion: BodyMotion, on_frame: Callable[[int], None] = lambda n: None
+        self, motion: BodyMotion, on_frame: Callable[[int], None] = lambda _: None
     ) -> Conversion:
         """A whole motion, with one shape.
 
@@ -162,7 +162,10 @@ class ModelConverter:
         """Fit at rest, and keep what pairs."""
         poser = self._source_poser
         poser.shape(betas)
-        still, nowhere = np.zeros((len(self.source.parents), 3), np.float32), np.zeros(3, np.float32)
+        still, nowhere = (
+            np.zeros((len(self.source.parents), 3), np.float32),
+            np.zeros(3, np.float32),
+        )
         vertices = poser.pose(still, nowhere).astype(np.float64)
         mesh = PosedMesh(vertices, poser.joints_m, still)
         rows = spread_rows(self.target, self._parts)
@@ -177,10 +180,10 @@ class ModelConverter:
             else:
                 posed = self._posed(z, pose).astype(np.float64)
                 self._use(surface.pairs(rows, posed, self.target.faces, self._parts))
-            if len(self._pairs.rows) < len(rows) // 2:
+            if len(self.pairs.rows) < len(rows) // 2:
                 raise AvatarError(
                     f"{self.target.name} does not lie on {self.source.name} at rest: only "
-                    f"{len(self._pairs.rows)} of {len(rows)} points found their like; are both "
+                    f"{len(self.pairs.rows)} of {len(rows)} points found their like; are both "
                     "bodies of people, in metres, with Y up?"
                 )
             (pose,), z = self._fit([self._aim(mesh)], [pose], z, self._options)
@@ -188,7 +191,7 @@ class ModelConverter:
         self._rest = global_turns(self.target.parents, rotation_matrices(pose.rotations))
 
     def _use(self, pairs: SurfacePairs) -> None:
-        self._pairs = pairs
+        self.pairs = pairs
         self._confined = confined(self.target, self._space, pairs.rows)
 
     def _seen(self, motion: BodyMotion, n: int) -> PosedMesh:
@@ -199,7 +202,7 @@ class ModelConverter:
 
     def _aim(self, mesh: PosedMesh) -> _Aim:
         joints = np.asarray(mesh.joints_m[self._joints.source], np.float64)
-        return _Aim(PoseTarget(self._pairs.on(mesh.vertices_m), joints), mesh.rotations)
+        return _Aim(PoseTarget(self.pairs.on(mesh.vertices_m), joints), mesh.rotations)
 
     def _led(self, aim: _Aim, z: F64) -> BodyPose:
         """The source's own turns, and the place that brings the joints nearest."""

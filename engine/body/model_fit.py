@@ -59,7 +59,7 @@ class FitOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Normal:
-    """One frame's normal equations: pose with pose, pose with shape, shape with shape."""
+    """One frame's normal equations, of pose and shape; of a shape that stays there is nothing."""
 
     cost: float
     pose: F64
@@ -106,7 +106,7 @@ def fit_poses(
             break
         else:
             damping *= HARDER
-        poses, z = _step(*best[1:], damping, options.shape_is_free)
+        poses, z = _step(*best[1:], damping)
     assert best is not None
     return best[1], best[2]
 
@@ -121,15 +121,17 @@ def _normal(
     options: FitOptions,
 ) -> _Normal:
     at = pose_with_derivatives(body, rows, z, pose.rotations, pose.translation_m)
-    joints, j, s = options.joints, pose.rotations.size, len(z)
+    joints, j = options.joints, pose.rotations.size
+    s = len(z) if options.shape_is_free else 0
     away = np.concatenate([at.vertices_m - target.points_m, at.joints_m[joints] - target.joints_m])
     weight = np.repeat([1 / options.point_m, 1 / options.joint_m], [len(rows), len(joints)])
     by_pose = np.concatenate([at.vertices_by_pose, at.joints_by_pose[joints]])
-    by_shape = np.concatenate([at.vertices_by_shape, at.joints_by_shape[joints]])
     jacobian = np.empty((len(away), 3, j + 3 + s))
     jacobian[:, :, :j] = by_pose.reshape(-1, 3, j)
     jacobian[:, :, j : j + 3] = np.eye(3)
-    jacobian[:, :, j + 3 :] = by_shape
+    if s:
+        by_shape = np.concatenate([at.vertices_by_shape, at.joints_by_shape[joints]])
+        jacobian[:, :, j + 3 :] = by_shape
     jacobian *= weight[:, None, None]
     residual = (away * weight[:, None]).ravel()
     a = jacobian.reshape(-1, j + 3 + s)
@@ -143,21 +145,20 @@ def _normal(
 
 
 def _step(
-    poses: list[BodyPose], z: F64, normals: list[_Normal], damping: float, shape_is_free: bool
+    poses: list[BodyPose], z: F64, normals: list[_Normal], damping: float
 ) -> tuple[list[BodyPose], F64]:
-    solved, schur, side = [], np.eye(len(z)), z.copy()
+    free = len(normals[0].shape_side)  # all of z, or nothing
+    solved, schur, side = [], np.eye(free), z[:free].copy()
     for n in normals:
         damped = n.pose + damping * np.diag(n.pose.diagonal())
         both = np.linalg.solve(damped, np.column_stack([n.pose_side, n.cross]))
         solved.append(both)
         schur += n.shape - n.cross.T @ both[:, 1:]
         side += n.shape_side - n.cross.T @ both[:, 0]
-    change = np.zeros(len(z))
-    if shape_is_free and len(z):
-        change = -np.linalg.solve(schur + damping * np.diag(schur.diagonal()), side)
+    change = -np.linalg.solve(schur + damping * np.diag(schur.diagonal()), side)
     moved = []
     for pose, both in zip(poses, solved, strict=True):
         step = -both[:, 0] - both[:, 1:] @ change
         turns = pose.rotations + step[:-3].reshape(-1, 3)
         moved.append(BodyPose(turns, pose.translation_m + step[-3:]))
-    return moved, z + change
+    return moved, z + change if free else z

@@ -54,27 +54,31 @@ def pose_with_derivatives(
     j = len(body.parents)
     shapes = body.shape_dirs_m.reshape(len(shape), -1, 3)[:, rows].astype(np.float64)
     joint_shapes = body.joint_dirs_m.reshape(len(shape), j, 3).astype(np.float64)
-    rest = body.template_m[rows] + np.einsum("k,kpc->pc", shape, shapes)
-    rest_joints = body.joint_template_m + np.einsum("k,kjc->jc", shape, joint_shapes)
+    rest = body.template_m[rows] + np.tensordot(shape, shapes, 1)
+    rest_joints = body.joint_template_m + np.tensordot(shape, joint_shapes, 1)
     local, turned = _rotations(rotations)
     glob, places, axes, below = _pose_chain(body.parents, local, turned, rest_joints)
     point, point_by = _corrected(body, rows, rest, local, turned)
     weights = body.weights[rows].astype(np.float64)
-    moved = np.einsum("jab,pjb->pja", glob, point[:, None] - rest_joints) + places
-    vertices = np.einsum("pj,pja->pa", weights, moved)
-    hung = weights[:, None, :] * below[None]  # (P, K, J): of what turns with joint k
-    arm = np.einsum("pkj,pja->pka", hung, moved) - hung.sum(axis=2)[..., None] * places
-    vertices_by_pose = np.cross(axes[None], arm[:, :, None, :]).transpose(0, 3, 1, 2)
-    blended = np.einsum("pj,jab->pab", weights, glob)
+    by_joint = glob @ (point.T[None] - rest_joints[:, :, None]) + places[:, :, None]  # (J, 3, P)
+    carried_by = weights.T[:, None] * by_joint  # what each joint contributes to each vertex
+    vertices = carried_by.sum(axis=0).T
+    # Of what turns with joint k: matrix products, for these sums are most of the work.
+    arm = (below @ carried_by.reshape(j, -1)).reshape(j, 3, -1)
+    arm -= places[:, :, None] * (below @ weights.T)[:, None]
+    vertices_by_pose = _turned_about(axes, arm.transpose(2, 0, 1))
+    blended = (weights @ glob.reshape(j, 9)).reshape(-1, 3, 3)
     if point_by is not None:
-        vertices_by_pose[:, :, 1:] += np.einsum("pab,pbkc->pakc", blended, point_by)
+        corrected = blended @ point_by.reshape(len(point), 3, -1)
+        vertices_by_pose[:, :, 1:] += corrected.reshape(len(point), 3, j - 1, 3)
     apart = places[:, None] - places[None]  # (J, K, 3)
-    joints_by_pose = np.cross(axes[None], apart[:, :, None, :]).transpose(0, 3, 1, 2)
-    joints_by_pose = joints_by_pose * below.T[:, None, :, None]
+    joints_by_pose = _turned_about(axes, apart) * below.T[:, None, :, None]
     places_by = _places_by_shape(body.parents, glob, joint_shapes)
-    carried = np.einsum("jab,kjb->jak", glob, joint_shapes)
-    vertices_by_shape = np.einsum("pab,kpb->pak", blended, shapes)
-    vertices_by_shape += np.einsum("pj,jak->pak", weights, places_by - carried)
+    carried = glob @ joint_shapes.transpose(1, 2, 0)
+    vertices_by_shape = blended @ shapes.transpose(1, 2, 0)
+    vertices_by_shape += (weights @ (places_by - carried).reshape(j, -1)).reshape(
+        vertices_by_shape.shape
+    )
     return PosedPoints(
         vertices + translation_m,
         places + translation_m,
@@ -83,6 +87,17 @@ def pose_with_derivatives(
         vertices_by_shape,
         places_by,
     )
+
+
+def _turned_about(axes: F64, arms: F64) -> F64:
+    """(P, 3, K, 3): ``axes[k, a] x arms[p, k]``, the cross product last but one."""
+    out = np.empty((len(arms), 3, *axes.shape[:2]))
+    x, y, z = np.moveaxis(axes, 2, 0)
+    u, v, w = np.moveaxis(arms[..., None], 2, 0)
+    out[:, 0] = y * w - z * v
+    out[:, 1] = z * u - x * w
+    out[:, 2] = x * v - y * u
+    return out
 
 
 def _rotations(rotations: F64) -> tuple[F64, F64]:
@@ -130,10 +145,12 @@ def _corrected(
     if not len(body.pose_dirs_m):
         return rest, None
     dirs = body.pose_dirs_m.reshape(len(local) - 1, 3, 3, -1, 3)[:, :, :, rows].astype(np.float64)
-    point = rest + np.einsum("kab,kabpc->pc", local[1:] - np.eye(3), dirs)
+    moved = (local[1:] - np.eye(3)).ravel() @ dirs.reshape(9 * len(dirs), -1)
+    point = rest + moved.reshape(-1, 3)
     # d R / d theta_a = [turned column a]_x R.
     turning = _cross_matrix(turned[1:].transpose(0, 2, 1)) @ local[1:, None]
-    return point, np.einsum("kiab,kabpc->pcki", turning, dirs)
+    flat = turning.reshape(len(dirs), 3, 9) @ dirs.reshape(len(dirs), 9, -1)  # (K, 3, 3P)
+    return point, flat.reshape(len(dirs), 3, -1, 3).transpose(2, 3, 0, 1)
 
 
 def _places_by_shape(parents: I32, glob: F64, joint_shapes: F64) -> F64:

@@ -20,7 +20,8 @@ from engine.types import F32, F64, I32
 FARTHEST_M = 0.05
 ALIKE = 0.3
 """The least cosine between the normals of two surfaces that are the same."""
-POINTS_OF_A_PART = 24
+LARGE_POINTS, USUAL_POINTS, FINGER_POINTS = 60, 24, 8
+"""How many vertices are fitted of trunk or head, of another part, of a finger's bone."""
 _TRUNK = ("pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
 _HEAD = ("head", "jaw")
 EYES = ("left_eye", "right_eye")
@@ -89,12 +90,18 @@ def same_surface(source: ParametricBody, target: ParametricBody) -> bool:
 def spread_rows(body: ParametricBody, parts: NDArray[np.str_]) -> I32:
     """Some vertices of each part, as far from each other as can be; none of the eyeballs."""
     chosen = [
-        rows[_farthest(body.template_m[rows], POINTS_OF_A_PART)]
+        rows[_farthest(body.template_m[rows], _points_of(str(part)))]
         for part in np.unique(parts)
         if part not in EYES
         for rows in [np.flatnonzero(parts == part)]
     ]
     return np.sort(np.concatenate(chosen)).astype(np.int32)
+
+
+def _points_of(part: str) -> int:
+    if part in ("trunk", "head"):
+        return LARGE_POINTS
+    return FINGER_POINTS if part[-1] in "123" else USUAL_POINTS
 
 
 def _farthest(points: F32, count: int) -> NDArray[np.intp]:
@@ -123,7 +130,9 @@ class PartedSurface:
         self._vertices, self._faces, self._parts = vertices_m, faces, parts
         self._normals = vertex_directions(vertices_m, faces)
 
-    def pairs(self, rows: I32, vertices_m: F64, faces: I32, parts: NDArray[np.str_]) -> SurfacePairs:
+    def pairs(
+        self, rows: I32, vertices_m: F64, faces: I32, parts: NDArray[np.str_]
+    ) -> SurfacePairs:
         """Pair vertices of a target that lies nearly on this surface.
 
         Those that find nothing near that faces the same way stay without.
