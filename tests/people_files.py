@@ -10,9 +10,9 @@ import numpy as np
 from body_files import SIZES, Arrays
 
 from engine.avatar.anny import BodyModel
+from engine.avatar.joint_names import SMPLX_PARENTS
 from engine.body.landmark_embedding import embed
 from exporters.fitting.keypoints import BLAZEPOSE, VERTICES
-from engine.avatar.joint_names import SMPLX_PARENTS
 from exporters.motion.amass import JOINTS, rest_turn
 
 SHAPES = 10
