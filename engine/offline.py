@@ -1,34 +1,33 @@
 """A whole clip at once, for people who record rather than stream: nothing lags behind.
 
-The live fit knows only the past. Here each frame is fitted twice by the same residuals, once with
-the frames before it and once with those after it, from landmarks that were smoothed without lag,
-and on the body that the whole clip has shown from the first frame on. The two poses are averaged
-on the manifold: what one pass carries along from a bad frame, the other has not seen yet.
-(Forward-backward smoothing, Fraser and Potter 1969; one joint bundle over all frames it is not.)
+The live fit knows only the past. Here the clip is followed twice, forwards and backwards, on the
+body that all of it has shown. Between the two passes every frame gets a pose to begin with, its
+hands and its face; then all frames' bodies are fitted as one (:mod:`engine.body.bundle`), by the
+same residuals and with no filter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from engine import quaternions
+from engine.body.body_targets import HeadPose
+from engine.body.bundle import Poses, bundle
+from engine.body.smplify import BodyFitter, Standing
 from engine.errors import SourceError
 from engine.fusion.base_avatar import BaseAvatar
 from engine.perception.landmarks import torso_size
 from engine.reconstructor import Reconstructor
-from engine.types import F32, F64, AvatarState, Identity, Observation, PoseLandmarks
+from engine.types import F32, F64, AvatarState, Identity, Observation
 
-SMOOTH_S = 0.04
-"""Standard deviation in time of the weights about each landmark."""
-REACH = 3.0
-"""In those, how far away a frame still counts."""
-LEAST_TRUST = 0.05
-"""What a landmark that nobody sees still counts among its neighbours in time."""
 CUT = 0.5
 """Of the torso: landmarks that move further from one frame to the next are somebody else's."""
+WINDOW, OVERLAP = 600, 60
+"""Frames that are fitted together, and how many on either side help: a second is far enough."""
 MOST_FRAMES = 120_000
 """About an hour at 30 fps; its landmarks take a gigabyte."""
 
@@ -54,93 +53,120 @@ def fit_clip(
         raise SourceError("expected a clip with at least one frame, found none")
     if len(observations) > MOST_FRAMES:
         raise SourceError(f"expected at most {MOST_FRAMES} frames, found {len(observations)}")
-    smooth = smoothed(observations)
-    ahead = _fitted(Reconstructor(base, identity, field_of_view_deg), smooth)
-    last_ns = smooth[0].captured_at_ns + smooth[-1].captured_at_ns
-    mirrored = [replace(o, captured_at_ns=last_ns - o.captured_at_ns) for o in reversed(smooth)]
-    back = _fitted(Reconstructor(base, identity, field_of_view_deg), mirrored)[::-1]
-    return [_between(a, b) for a, b in zip(ahead, back, strict=True)]
+    person = Reconstructor(base, identity, field_of_view_deg)
+    ahead = _follow(person, observations)
+    last_ns = observations[0].captured_at_ns + observations[-1].captured_at_ns
+    mirrored = [
+        replace(o, captured_at_ns=last_ns - o.captured_at_ns) for o in reversed(observations)
+    ]
+    person.reset()
+    back = _follow(person, mirrored)[::-1]
+    moments = [_between(a, b) for a, b in zip(ahead, back, strict=True)]
+    states: list[AvatarState] = []
+    for first in range(0, len(moments), WINDOW):
+        window = slice(max(first - OVERLAP, 0), first + WINDOW + OVERLAP)
+        fitted = _bundled(person.body, observations[window], moments[window])
+        states += fitted[first - window.start :][:WINDOW]
+    return states
 
 
-def smoothed(observations: Sequence[Observation]) -> list[Observation]:
-    """Observations whose body landmarks are weighted means over time, without lag.
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """One frame of one pass, or of what lies between two."""
 
-    Nearer frames and better seen landmarks count more; nothing is averaged over a frame without a
-    body, nor over a cut.
-    """
-    out = list(observations)
-    for part in _segments(observations):
-        times = np.array([observations[i].captured_at_ns for i in part]) * 1e-9
-        poses = [pose for i in part if (pose := observations[i].pose) is not None]
-        for i, pose in zip(part, _smoothed_poses(times, poses), strict=True):
-            out[i] = replace(observations[i], pose=pose)
-    return out
+    state: AvatarState
+    head: HeadPose | None
+    standing: Standing
 
 
-def _segments(observations: Sequence[Observation]) -> list[list[int]]:
-    """Runs of frames that show one body without a break."""
-    found: list[list[int]] = []
-    before: PoseLandmarks | None = None
-    for i, observation in enumerate(observations):
-        pose = observation.pose
-        if pose is not None:
-            if before is None or _is_cut(before, pose):
-                found.append([])
-            found[-1].append(i)
-        before = pose
-    return found
+def _follow(person: Reconstructor, observations: Sequence[Observation]) -> list[_Moment]:
+    moments = []
+    for seen in observations:
+        state, _, _ = person.reconstruct(seen, pose=False)
+        moments.append(_Moment(state, person.head_target, person.body.standing))
+    return moments
 
 
-def _is_cut(before: PoseLandmarks, now: PoseLandmarks) -> bool:
-    moved = np.linalg.norm(now.points_px[:, :2] - before.points_px[:, :2], axis=1)
-    return float(np.median(moved)) > CUT * max(torso_size(before), torso_size(now))
-
-
-def _smoothed_poses(times: F64, poses: Sequence[PoseLandmarks]) -> list[PoseLandmarks]:
-    points = np.stack([pose.points_px for pose in poses])
-    world = np.stack([pose.world_m for pose in poses])
-    trust = np.stack([pose.visibility for pose in poses]) + np.float32(LEAST_TRUST)
-    first = np.searchsorted(times, times - REACH * SMOOTH_S)
-    end = np.searchsorted(times, times + REACH * SMOOTH_S, "right")
-    out = []
-    for n, pose in enumerate(poses):
-        near = slice(int(first[n]), int(end[n]))
-        apart = (times[near] - times[n]) / SMOOTH_S
-        weights = np.exp(-0.5 * apart**2)[:, None].astype(np.float32) * trust[near]
-        weights /= weights.sum(axis=0)
-        out.append(
-            replace(
-                pose,
-                points_px=_mean(weights, points[near]),
-                world_m=_mean(weights, world[near]),
-            )
-        )
-    return out
-
-
-def _mean(weights: F32, values: F32) -> F32:
-    return np.ascontiguousarray(np.einsum("np,npc->pc", weights, values), np.float32)
-
-
-def _fitted(reconstructor: Reconstructor, observations: Sequence[Observation]) -> list[AvatarState]:
-    return [reconstructor.reconstruct(seen, pose=False)[0] for seen in observations]
-
-
-def _between(ahead: AvatarState, back: AvatarState) -> AvatarState:
-    """Half-way on the manifold; times and camera are the first's."""
-    turned = quaternions.slerp(
-        ahead.rotations_xyzw.astype(np.float64), back.rotations_xyzw.astype(np.float64), 0.5
+def _bundled(
+    fitter: BodyFitter, observations: Sequence[Observation], moments: Sequence[_Moment]
+) -> list[AvatarState]:
+    """A run of frames, their bodies fitted together."""
+    frames = [
+        fitter.measurements(seen, moment.head, moment.state.camera, moment.standing)
+        for seen, moment in zip(observations, moments, strict=True)
+    ]
+    start = Poses(
+        np.array([moment.standing.angles for moment in moments]),
+        np.array([moment.standing.root for moment in moments]),
     )
+    times = np.array([seen.captured_at_ns for seen in observations]) * 1e-9
+    seconds = np.diff(times, prepend=times[0] - 1.0 / 30.0)
+    cuts = np.array([False, *(_is_cut(a, b) for a, b in pairwise(observations))])
+    found = bundle(fitter.problem, frames, start, seconds, cuts)
+    return [
+        _with_body(fitter, moment.state, *pose)
+        for moment, *pose in zip(moments, found.angles, found.roots, strict=True)
+    ]
+
+
+def _with_body(fitter: BodyFitter, state: AvatarState, angles: F64, root: F64) -> AvatarState:
+    rotations = fitter.rotations_of(angles, root)
+    rotations[fitter.finger_rows] = state.rotations_xyzw[fitter.finger_rows]
     return replace(
-        ahead,
-        rotations_xyzw=np.asarray(turned, np.float32),
-        translation_m=_half(ahead.translation_m, back.translation_m),
-        expression=_half(ahead.expression, back.expression),
-        body_confidence=0.5 * (ahead.body_confidence + back.body_confidence),
-        face_confidence=0.5 * (ahead.face_confidence + back.face_confidence),
-        left_hand_confidence=0.5 * (ahead.left_hand_confidence + back.left_hand_confidence),
-        right_hand_confidence=0.5 * (ahead.right_hand_confidence + back.right_hand_confidence),
+        state, rotations_xyzw=rotations, translation_m=np.asarray(angles[:3], np.float32)
     )
+
+
+def _is_cut(before: Observation, now: Observation) -> bool:
+    """Whether the landmarks have moved further than anybody moves."""
+    if before.pose is None or now.pose is None:
+        return False
+    moved = np.linalg.norm(now.pose.points_px[:, :2] - before.pose.points_px[:, :2], axis=1)
+    return float(np.median(moved)) > CUT * max(torso_size(before.pose), torso_size(now.pose))
+
+
+def _between(ahead: _Moment, back: _Moment) -> _Moment:
+    """Half-way on the manifold; times and camera are the first's."""
+    a, b = ahead.state, back.state
+    state = replace(
+        a,
+        rotations_xyzw=np.asarray(_half_turn(a.rotations_xyzw, b.rotations_xyzw), np.float32),
+        translation_m=_half(a.translation_m, b.translation_m),
+        expression=_half(a.expression, b.expression),
+        body_confidence=0.5 * (a.body_confidence + b.body_confidence),
+        face_confidence=0.5 * (a.face_confidence + b.face_confidence),
+        left_hand_confidence=0.5 * (a.left_hand_confidence + b.left_hand_confidence),
+        right_hand_confidence=0.5 * (a.right_hand_confidence + b.right_hand_confidence),
+    )
+    return _Moment(state, _head_between(ahead.head, back.head), _standing_between(ahead, back))
+
+
+def _head_between(a: HeadPose | None, b: HeadPose | None) -> HeadPose | None:
+    if a is None or b is None:
+        return a or b
+    place = a.position_m
+    if place is not None and b.position_m is not None:
+        place = 0.5 * (place + b.position_m)
+    turn = np.asarray(_half_turn(a.rotation_xyzw, b.rotation_xyzw), np.float64)
+    return HeadPose(turn, 0.5 * (a.confidence + b.confidence), place)
+
+
+def _standing_between(ahead: _Moment, back: _Moment) -> Standing:
+    """Half-way; a sole stands where either pass has it stand."""
+    a, b = ahead.standing, back.standing
+    weights = a.place_weights + b.place_weights
+    share = np.divide(b.place_weights, weights, out=np.zeros(4), where=weights > 0.0)[:, None]
+    roots = [quaternions.from_matrix(s.root) for s in (a, b)]
+    return Standing(
+        0.5 * (a.angles + b.angles),
+        np.asarray(quaternions.to_matrix(np.asarray(_half_turn(*roots), np.float64)), np.float64),
+        (1.0 - share) * a.places_m + share * b.places_m,
+        0.5 * weights,
+    )
+
+
+def _half_turn(a: F32 | F64, b: F32 | F64) -> F32 | F64:
+    return quaternions.slerp(a.astype(np.float64), b.astype(np.float64), 0.5)
 
 
 def _half(a: F32, b: F32) -> F32:

@@ -66,6 +66,7 @@ class Reconstructor:
         self._person = _Person(identity, avatar, fitted, poser, self._body.shape)
         self._predictor = Predictor(len(names))
         self._state: AvatarState | None = None
+        self._head_target: HeadPose | None = None
         self._fit: FaceFit | None = None
         self._face_view: FaceView | None = None
         self._clock_ns: int | None = None
@@ -100,6 +101,16 @@ class Reconstructor:
     def head(self) -> head_pose.HeadPose | None:
         """As fitted to the newest frame's face; None where it shows none."""
         return None if self._fit is None else self._fit.head
+
+    @property
+    def body(self) -> BodyFitter:
+        """The body's fit."""
+        return self._body
+
+    @property
+    def head_target(self) -> HeadPose | None:
+        """What the newest frame's face told the body's fit of the head."""
+        return self._head_target
 
     @property
     def state(self) -> AvatarState | None:
@@ -156,7 +167,8 @@ class Reconstructor:
         camera = Camera.of_view(seen.width, seen.height, self._view_deg)
         face = self._fit_face(seen, camera)
         face_done = time.perf_counter()
-        body = self._body.fit(seen, _head_target(face, seen), camera)
+        self._head_target = _head_target(face, seen)
+        body = self._body.fit(seen, self._head_target, camera)
         body_done = time.perf_counter()
         self._state = self._state_of(seen, camera, body, face)
         state = self._predictor(self._state, ahead_s)

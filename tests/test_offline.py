@@ -11,11 +11,13 @@ import pytest
 from puppet import Noise, Puppet
 
 from benchmarks.joint_errors import joint_errors
+from engine import offline
+from engine.body.bundle import Poses, _System
 from engine.engine import EngineOptions
 from engine.errors import SourceError
 from engine.fusion.base_avatar import BaseAvatar
 from engine.inference.store import ModelStore
-from engine.offline import fit_clip, smoothed
+from engine.offline import fit_clip
 from engine.reconstructor import Reconstructor
 from engine.sources import open_source
 from engine.types import AvatarState, Identity, Observation
@@ -96,27 +98,72 @@ def test_one_frame_none_and_nobody(base: BaseAvatar, clip) -> None:
         fit_clip(base, Identity(), [])
 
 
-def test_nothing_is_averaged_over_a_cut_or_a_gap(clip) -> None:
+def test_a_cut_and_a_gap_are_no_motion(base: BaseAvatar, clip) -> None:
+    """Before a cut nobody moves towards where somebody else will be."""
     seen, _ = clip
-    assert seen[0].pose is not None
-    far = seen[0].pose.points_px + np.float32([300, 0, 0])
-    there = replace(seen[0].pose, points_px=far)
-    parts = seen[:6] + [replace(o, pose=there) for o in seen[6:12]]
-    found = smoothed(parts)
-    assert found[5].pose is not None and found[6].pose is not None
-    assert np.abs(found[5].pose.points_px[:, 0] - seen[5].pose.points_px[:, 0]).max() < 15
-    np.testing.assert_allclose(found[6].pose.points_px, far, atol=1e-3)
-    gap = [*seen[:5], replace(seen[5], pose=None), *seen[6:10]]
-    assert smoothed(gap)[5].pose is None
-    alone = smoothed([gap[5], seen[6], gap[5]])[1]
-    np.testing.assert_allclose(alone.pose.points_px, seen[6].pose.points_px, atol=1e-3)
+    far = [_moved(o, 250.0) for o in seen[10:20]]
+    states = fit_clip(base, Identity(), [*seen[:10], *far])
+    alone = fit_clip(base, Identity(), seen[:10])
+    places = np.array([state.translation_m for state in states])
+    assert abs(places[9, 0] - places[0, 0]) < 0.1
+    assert places[10, 0] - places[9, 0] > 0.5
+    np.testing.assert_allclose(places[9], alone[9].translation_m, atol=0.05)
+    gap = [*seen[:5], replace(seen[5], pose=None, left_hand=None, right_hand=None), *seen[6:10]]
+    held = fit_clip(base, Identity(), gap)
+    step = np.linalg.norm(held[6].translation_m - held[4].translation_m)
+    assert np.linalg.norm(held[5].translation_m - held[4].translation_m) < step + 0.02
 
 
-def test_uneven_times_weigh_by_time_and_not_by_number(clip) -> None:
+def _moved(seen: Observation, px: float) -> Observation:
+    assert seen.pose is not None
+    points = seen.pose.points_px + np.float32([px, 0, 0])
+    pose = replace(seen.pose, points_px=points)
+    return replace(seen, pose=pose, left_hand=None, right_hand=None)
+
+
+def test_a_long_clip_has_no_seams_where_its_windows_meet(
+    base: BaseAvatar, clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen, _ = clip
-    late = [replace(o, captured_at_ns=n * 10**10) for n, o in enumerate(seen[:5])]
-    for before, after in zip(late, smoothed(late), strict=True):
-        np.testing.assert_allclose(after.pose.points_px, before.pose.points_px, atol=1e-3)
+    whole = fit_clip(base, Identity(), seen)
+    monkeypatch.setattr(offline, "WINDOW", 15)
+    monkeypatch.setattr(offline, "OVERLAP", 15)
+    parts = fit_clip(base, Identity(), seen)
+    assert [state.index for state in parts] == [state.index for state in whole]
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a.translation_m, b.translation_m, atol=5e-3)
+
+
+def test_the_elimination_is_that_of_the_whole_system() -> None:
+    """Against one dense matrix over all frames."""
+    rng, count, n = np.random.default_rng(0), 7, 8
+    roots = rng.normal(size=(count, n, 2 * n))
+    hessians, gradients = roots @ roots.swapaxes(1, 2), rng.normal(size=(count, n))
+    ties = rng.uniform(0.1, 5.0, (count, n))
+    ties[0] = 0.0
+    ties[4] = 0.0  # a cut
+
+    class Quadratic:
+        def slopes(self, t, angles, root, hessian, gradient) -> float:
+            hessian[:], gradient[:] = np.tril(hessians[t]), gradients[t] + hessians[t] @ angles
+            return float(gradients[t] @ angles + 0.5 * angles @ hessians[t] @ angles)
+
+    poses = Poses(np.zeros((count, n)), np.tile(np.eye(3), (count, 1, 1)))
+    system = _System(Quadratic(), list(range(count)), ties)  # type: ignore[arg-type]
+    system.linearize(poses)
+    dense = np.zeros((count * n, count * n))
+    for t in range(count):
+        rows = slice(t * n, t * n + n)
+        dense[rows, rows] += hessians[t]
+        if t:
+            before = slice(rows.start - n, rows.start)
+            tie = np.diag(ties[t])
+            dense[rows, rows] += tie
+            dense[before, before] += tie
+            dense[rows, before] -= tie
+            dense[before, rows] -= tie
+    expected = np.linalg.solve(dense, -gradients.ravel()).reshape(count, n)
+    np.testing.assert_allclose(system.step(0.0), expected, rtol=1e-8, atol=1e-10)
 
 
 async def test_a_file_through_the_networks(model_cache: ModelStore, tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ from numba import njit
 
 from engine.body import body_targets as measured
 from engine.body.body_targets import BODY_SEGMENTS, SEGMENTS, HeadPose, body_points
-from engine.body.gauss_newton import allocate, forward_kinematics, pose, solve
+from engine.body.gauss_newton import (
+    Targets,
+    allocate,
+    forward_kinematics,
+    linearize,
+    pose,
+    solve,
+)
 from engine.body.ground import SOLES
 from engine.body.inverse_kinematics import ARM, LEG, limb_angles, torso_rotation, translation
 from engine.body.joint_angles import COUPLINGS, SIDES, RestJoints, body_model
@@ -259,6 +266,34 @@ class BodyProblem:
 
     def _kept(self) -> tuple[F64, F64]:
         return self.angles.copy(), self.base.copy()
+
+    def measurements(self) -> Targets:
+        """What :meth:`measure` or :meth:`see_nothing` filled in, as a copy."""
+        return Targets._make(x.copy() if isinstance(x, np.ndarray) else x for x in self._targets)
+
+    def slopes(
+        self, targets: Targets, angles: F64, root: F64, hessian: F64, gradient: F64
+    ) -> float:
+        """Cost of other measurements at another pose, its gradient and Hessian's lower triangle.
+
+        Args:
+            targets: from :meth:`measurements`.
+            angles: (N,), the root's three rotation angles 0.
+            root: (3, 3).
+            hessian: (N, N), overwritten.
+            gradient: (N,), overwritten.
+        """
+        self._work.base[:] = root
+        return float(
+            linearize(
+                self.model.chain, self._residuals, targets, self._work, angles, hessian, gradient
+            )
+        )
+
+    def take_pose(self, angles: F64, root: F64) -> None:
+        """Stand as given: (N,) angles, the root's 0, and (3, 3) the root."""
+        self._work.angles[:], self._work.base[:] = angles, root
+        self.pose()
 
     def disagreement(self) -> tuple[float, float]:
         """Angles in radians between fitted and seen segments.

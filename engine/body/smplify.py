@@ -15,6 +15,7 @@ import numpy as np
 from engine import quaternions
 from engine.body.body_problem import BodyProblem
 from engine.body.body_targets import HeadPose, certainty
+from engine.body.gauss_newton import Targets
 from engine.body.ground import SOLES, FootContacts
 from engine.body.hands import HandFitter, Palm
 from engine.body.joint_angles import SIDES, RestJoints
@@ -80,6 +81,20 @@ class BodyShape:
     hands: tuple[HandFitter, HandFitter]
     sole_heights_m: F64
     """(4,) of the landmarks SOLES above the lowest vertex, standing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the fit stands after a frame, unfiltered."""
+
+    angles: F64
+    """(N,); the root's three rotation angles are 0."""
+    root: F64
+    """(3, 3)."""
+    places_m: F64
+    """(4, 3) of the soles that rest."""
+    place_weights: F64
+    """(4,) 0 where one moves."""
 
 
 class BodyFitter:
@@ -204,6 +219,51 @@ class BodyFitter:
             palm = Palm(self._body.rotations[wrist], self._body.positions_m[wrist])
             hand.fit(seen, palm, camera, seconds * 30.0, cold)
         return self._report(iterations, cold, residual, seconds)
+
+    @property
+    def standing(self) -> Standing:
+        """After the last frame; copies."""
+        angles, contacts = self._body.angles.copy(), self._contacts
+        angles[3:6] = 0.0
+        return Standing(
+            angles, self._body.root.copy(), contacts.places_m.copy(), contacts.weights.copy()
+        )
+
+    @property
+    def problem(self) -> BodyProblem:
+        """What is solved for this person."""
+        return self._body
+
+    def measurements(
+        self, observation: Observation, head: HeadPose | None, camera: Camera, at: Standing
+    ) -> Targets:
+        """A frame's measurements, weighed as at a known pose, for a fit of many frames.
+
+        Args:
+            observation: of the frame.
+            head: from the face's fit.
+            camera: of its picture.
+            at: the pose at whose depth pixels are weighed; the present one becomes it.
+        """
+        observation = in_camera_axes(observation, camera)
+        self._body.take_pose(at.angles, at.root)
+        self._body.stand(at.places_m, at.place_weights)
+        trust = _trust(observation)
+        if trust is None:
+            self._body.see_nothing(camera, head)
+        else:
+            self._body.measure(observation, trust, camera, head)
+        return self._body.measurements()
+
+    def rotations_of(self, angles: F64, root: F64) -> F32:
+        """(J, 4) rotations relative to the parent of a body with fingers at rest."""
+        found = local_rotations(self._parents, self._body.posed(angles, root))
+        return found.astype(np.float32)
+
+    @property
+    def finger_rows(self) -> list[int]:
+        """The joints that the hands' own fits move."""
+        return [row for hand in self._hands for row in hand.rows[1:]]
 
     def _elapsed(self, observation: Observation) -> float:
         """Seconds since the last frame, 1/30 when unknown, at most a second."""
