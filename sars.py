@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from engine.engine import EngineOptions
     from engine.inference.store import ModelStore
     from engine.sources.source import Source
-    from exporters.motion.clip import MotionRecorder
+    from exporters.motion.clip import MotionClip, MotionRecorder
     from stream.server import ServerOptions
 
 T = TypeVar("T")
@@ -43,7 +44,8 @@ app = typer.Typer(
 bench = typer.Typer(no_args_is_help=True, help="Measure speed. Prints a table, writes JSON.")
 evaluate = typer.Typer(no_args_is_help=True, help="Measure accuracy. Prints a table, writes JSON.")
 convert = typer.Typer(
-    no_args_is_help=True, help="Turn a morphable head of other makers into a file of ours."
+    no_args_is_help=True,
+    help="Turn heads, networks and motions of other makers into ours, and back.",
 )
 app.add_typer(bench, name="bench")
 app.add_typer(evaluate, name="eval")
@@ -276,12 +278,23 @@ def run(
             "SMPL-X), .bvh or .csv; repeat it for several.",
         ),
     ] = None,
+    body: Annotated[
+        str | None,
+        typer.Option(
+            "--body",
+            metavar="MODEL",
+            help="Fit this model's shape and poses to an exported .npz: your SMPL, SMPL+H or "
+            "SMPL-X file. Without it an .npz has joint angles alone.",
+        ),
+    ] = None,
 ) -> None:
     """Run SOURCE through the engine: in a window, or recorded beside its avatar."""
+    motion_files = MotionFiles(export or [], body)
     if export:
         from exporters.motion.files import check_names
 
         check_names(export)
+    motion_files.check()
     if window and (export or offline):
         raise AvatarError("--export and --offline record without a window: leave --window out")
     if window is None:
@@ -289,9 +302,9 @@ def run(
     if window:
         show(engine, partial(open_any, source, paced=True), mirror)
     elif offline:
-        record_whole(engine, source, out or Path("sars-output"), export or [])
+        record_whole(engine, source, out or Path("sars-output"), motion_files)
     else:
-        record(engine, source, out or Path("sars-output"), seconds, export or [])
+        record(engine, source, out or Path("sars-output"), seconds, motion_files)
 
 
 def show(options: EngineOptions, open_source: Callable[[], Source], mirror: bool) -> None:
@@ -308,7 +321,7 @@ def show(options: EngineOptions, open_source: Callable[[], Source], mirror: bool
 
 
 def record(
-    options: EngineOptions, source: str, folder: Path, seconds: float, motion_files: list[Path]
+    options: EngineOptions, source: str, folder: Path, seconds: float, motion_files: MotionFiles
 ) -> None:
     """Side-by-side video and picture, the avatar as GLB, a report, and the motion."""
     from benchmarks.report import print_table, write_json
@@ -336,7 +349,7 @@ def record(
 
 
 def record_whole(
-    options: EngineOptions, source: str, folder: Path, motion_files: list[Path]
+    options: EngineOptions, source: str, folder: Path, motion_files: MotionFiles
 ) -> None:
     """The same of a clip that is fitted as a whole; without a report, for nothing is live."""
     from exporters.motion.clip import MotionRecorder
@@ -369,7 +382,7 @@ def spinner(source: str) -> Iterator[Callable[[str], None]]:
 
 
 def write_avatar_and_motion(
-    folder: Path, avatar: FusedAvatar, motion: MotionRecorder, motion_files: list[Path]
+    folder: Path, avatar: FusedAvatar, motion: MotionRecorder, motion_files: MotionFiles
 ) -> None:
     """The avatar at rest, and what it did in every format asked for."""
     from engine.inference.store import write_atomically
@@ -377,10 +390,59 @@ def write_avatar_and_motion(
     from exporters.motion.files import export_motion
 
     write_atomically(folder / "avatar.glb", write_glb(avatar))
-    if motion_files:
-        export_motion(motion.clip(avatar), motion_files)
-    written = [folder / "avatar.glb", *motion_files]
+    if motion_files.paths:
+        export_motion(motion.clip(avatar), motion_files.paths, motion_files.to_npz)
+    written = [folder / "avatar.glb", *motion_files.paths]
     typer.echo(f"wrote {', '.join(map(str, written))}")
+
+
+@dataclass(frozen=True)
+class MotionFiles:
+    """The files that a run's motion goes to, and the body model of an .npz among them."""
+
+    paths: list[Path]
+    model: str | None
+
+    def check(self) -> None:
+        """Before a run begins: a model is there, and of use."""
+        from exporters.motion.converting import open_model
+
+        if self.model is None:
+            if self._npz():
+                typer.echo(
+                    "the .npz will have joint angles and no betas: --body YOUR_MODEL fits both",
+                    err=True,
+                )
+        elif self._npz():
+            open_model(self.model)
+        else:
+            raise AvatarError("--body is for an exported .npz: add --export FILE.npz")
+
+    def to_npz(self, clip: MotionClip) -> bytes:
+        """As the model's, or joint angles alone."""
+        from exporters.motion.amass import write_amass
+        from exporters.motion.converting import convert_clip, open_model
+
+        if self.model is None:
+            return write_amass(clip)
+        with converting(self.model) as on_frame:
+            content, numbers = convert_clip(clip, open_model(self.model), on_frame)
+        tell(f"conversion to {self.model}", numbers, None)
+        return content
+
+    def _npz(self) -> bool:
+        return any(path.suffix.lower() == ".npz" for path in self.paths)
+
+
+@contextmanager
+def converting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of converted frames; call it with how many are done, and of how many."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:.40}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn()) as progress:
+        task = progress.add_task(f"converting to {Path(what).name}", total=None)
+        yield lambda n, total: progress.update(task, completed=n, total=total)
 
 
 @app.command()
@@ -760,6 +822,38 @@ def convert_spin_command(
 
     apart = convert_spin(checkpoint, out)
     typer.echo(f"wrote {out}: ONNX Runtime differs from torch by {apart:.1e}")
+
+
+@convert.command("body")
+def convert_body_command(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", help="A motion: an .npz of AMASS or SMPL-X, or one of `run --export`."
+        ),
+    ],
+    out: OutArgument,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="What IN is of: your SMPL, SMPL+H or SMPL-X file, or anny.",
+        ),
+    ],
+    target: Annotated[
+        str, typer.Option("--to", metavar="MODEL", help="What OUT should be of, likewise.")
+    ],
+    json: JsonOption = None,
+) -> None:
+    """A motion of one body model as another's, shape and poses, by fitting; says how far off."""
+    from exporters.motion.converting import convert_file, open_model
+
+    with converting(target) as on_frame:
+        models = open_model(source), open_model(target)
+        numbers = convert_file(file, out, *models, on_frame)
+    tell(f"{file} to {target}", numbers, json)
+    typer.echo(f"wrote {out}")
 
 
 def write_head(convert_with: Callable[[BodyModel], MorphableModel], out: Path) -> None:

@@ -3,8 +3,9 @@
 A joint of SMPL-X takes the global rotation of the last of our joints in its place (Anny has two
 bones in each upper and lower limb, five in the spine). Anny rests with hanging arms, SMPL-X with
 arms straight out: what turns one into the other is taken off, bone by bone, by the shortest turn.
-Betas are zero, for Anny's shape is not SMPL-X's; ``sars`` has no licensed model to convert to.
-``trans`` is the pelvis' place as if SMPL-X's pelvis lay in its origin: add ``-J[0]`` of a model.
+Betas are zero, for Anny's shape is not SMPL-X's: who has a model's file gets true ones from
+:func:`exporters.motion.converting.convert_clip`. ``trans`` is the pelvis' place as if SMPL-X's
+pelvis lay in its origin, which ``trans_origin`` says: add ``-J[0]`` of a model.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from engine import quaternions
 from engine.avatar.joint_names import ANNY_CHAINS, SMPL_FAMILY, SMPLX_PARENTS
 from engine.types import F64
+from exporters.motion.body_files import PELVIS
 from exporters.motion.clip import MotionClip
 
 BETAS = 16
@@ -29,14 +31,15 @@ _BONES = {
     "shoulder": ("upperarm01", "lowerarm01"), "elbow": ("lowerarm01", "wrist"),
     "wrist": ("wrist", "finger3-1"),
 }  # fmt: skip
-_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+"""From glTF's axes to AMASS's."""
 
 
 def write_amass(clip: MotionClip) -> bytes:
     """The ``.npz``'s bytes; it loads without pickle."""
     clip = clip.evenly_timed()
     turns = smplx_rotations(clip)
-    place = (clip.translation_m + clip.avatar.joints_m[0]) @ _Z_UP.T
+    place = (clip.translation_m + clip.avatar.joints_m[0]) @ Z_UP.T
     arrays: dict[str, Any] = {
         "poses": turns.reshape(len(turns), -1).astype(np.float32),
         "trans": place.astype(np.float32),
@@ -45,6 +48,7 @@ def write_amass(clip: MotionClip) -> bytes:
         "gender": np.array("neutral"),
         "surface_model_type": np.array("smplx"),
         "joint_names": np.array([name for name, _ in JOINTS]),
+        "trans_origin": np.array(PELVIS),
         "expression_arkit": clip.expression,
     }
     content = io.BytesIO()
@@ -52,7 +56,7 @@ def write_amass(clip: MotionClip) -> bytes:
     return content.getvalue()
 
 
-def smplx_rotations(clip: MotionClip, axes: F64 = _Z_UP) -> F64:
+def smplx_rotations(clip: MotionClip, axes: F64 = Z_UP) -> F64:
     """(N, 55, 3) axis-angle relative to the parent.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.errors import AvatarError
@@ -18,7 +18,7 @@ def _write_animated(clip: MotionClip) -> bytes:
     return write_glb(clip.avatar, clip)
 
 
-WRITERS: Mapping[str, Callable[[MotionClip], bytes]] = {
+WRITERS: dict[str, Callable[[MotionClip], bytes]] = {
     ".glb": _write_animated,
     ".npz": write_amass,
     ".bvh": write_bvh,
@@ -39,8 +39,15 @@ def check_names(paths: Sequence[Path]) -> None:
             )
 
 
-def export_motion(clip: MotionClip, paths: Sequence[Path]) -> None:
+def export_motion(
+    clip: MotionClip, paths: Sequence[Path], to_npz: Callable[[MotionClip], bytes] = write_amass
+) -> None:
     """Write the motion in every format that is asked for.
+
+    Args:
+        clip: the motion.
+        paths: the endings say the formats.
+        to_npz: what makes an ``.npz`` of it: joint angles alone, or a conversion.
 
     Raises:
         AvatarError: a name's ending is not known.
@@ -48,5 +55,6 @@ def export_motion(clip: MotionClip, paths: Sequence[Path]) -> None:
     """
     check_names(paths)
     for path in paths:
+        write = (WRITERS | {".npz": to_npz})[path.suffix.lower()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, WRITERS[path.suffix.lower()](clip))
+        write_atomically(path, write(clip))
