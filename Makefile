@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := engine,performer,setup,stream,viewer,test
+EXTRAS := engine,performer,setup,stream,viewer,datasets,test
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint unit web clean

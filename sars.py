@@ -474,8 +474,6 @@ def fit(
     json: JsonOption = None,
 ) -> None:
     """SMPLify over DATASET: the best fit for every picture. Killed or run again, it goes on."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from engine.body.pose_priors import shipped_prior
     from engine.body.stills import BONES, spheres_of
     from engine.inference.store import ModelStore
@@ -495,18 +493,8 @@ def fit(
         initialisers=() if spin is None else (SpinStart(spin, body),),
         detector=OwnLandmarks(ModelStore.default(), body) if alone else None,
     )
-    columns = (TextColumn("{task.description:40.40}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn()) as progress:
-        task = progress.add_task("fitting", total=len(pictures))
-        done = fit_dataset(
-            dataset,
-            out,
-            body,
-            prior,
-            options,
-            lambda n, name: progress.update(task, completed=n, description=name),
-        )
-        progress.update(task, completed=len(pictures), description="done")
+    with counting("pictures", len(pictures)) as on_picture:
+        done = fit_dataset(dataset, out, body, prior, options, on_picture)
     for reason in done.failed.values():
         typer.echo(reason, err=True)
     numbers = {"pictures": len(pictures), "fitted": done.fitted, "kept": done.kept}
@@ -954,6 +942,70 @@ def eval_multiview_command(
         from benchmarks.report import write_json
 
         write_json(json, found if camera is None else found[camera])
+
+
+@evaluate.command("3dpw")
+def eval_3dpw_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="With 3DPW's sequenceFiles and imageFiles.")
+    ],
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    frames: Annotated[
+        int | None, typer.Option(min=30, help="The most of each sequence; all without it.")
+    ] = None,
+    json: JsonOption = None,
+    backend: BackendOption = "auto",
+) -> None:
+    """The live body on 3DPW: SARS Table III. Nobody here has the data: checked on a stand-in."""
+    from benchmarks.datasets.threedpw import eval_3dpw, sequences_of
+    from engine.engine import EngineOptions
+
+    with counting("sequences", len(sequences_of(folder, split))) as on_done:
+        found = run_async(eval_3dpw(folder, EngineOptions(backend=backend), split, frames, on_done))
+    for reason in found["failed"].values():
+        typer.echo(reason, err=True)
+    tell(f"3DPW {split}", found, json)
+
+
+@evaluate.command("ehf")
+def eval_ehf_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="EHF's pictures and alignments: 01_img.png ...")
+    ],
+    model: Annotated[
+        Path, typer.Option(help="Your SMPL-X file: ours becomes a mesh of it to be compared.")
+    ],
+    parts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with SMPL-X__FLAME_vertex_ids.npy and MANO_SMPLX_vertex_ids.pkl: also "
+            "the face, the hands and the body without them."
+        ),
+    ] = None,
+    json: JsonOption = None,
+    backend: BackendOption = "auto",
+) -> None:
+    """The whole body on EHF: SARS Tables IV and V. Nobody here has the data: on a stand-in."""
+    from benchmarks.datasets.ehf import eval_ehf, pictures_of
+    from engine.engine import EngineOptions
+
+    with counting("pictures", len(pictures_of(folder))) as on_done:
+        found = run_async(eval_ehf(folder, model, parts, EngineOptions(backend=backend), on_done))
+    for reason in found["failed"].values():
+        typer.echo(reason, err=True)
+    tell("EHF", found, json)
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar over ``total`` things; call it with how many are done and the next one's name."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:40.40}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn()) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done, name: progress.update(task, completed=done, description=name)
+        progress.update(task, completed=total, description=what)
 
 
 @evaluate.command("expressions")
