@@ -832,6 +832,13 @@ def convert_body_command(
     target: Annotated[
         str, typer.Option("--to", metavar="MODEL", help="What OUT should be of, likewise.")
     ],
+    transfer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your smplx2smpl_deftrafo_setup.pkl or the like; without it nearest points pair.",
+        ),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """A motion of one body model as another's, shape and poses, by fitting; says how far off."""
@@ -839,7 +846,7 @@ def convert_body_command(
 
     with converting(target) as on_frame:
         models = open_model(source), open_model(target)
-        numbers = convert_file(file, out, *models, on_frame)
+        numbers = convert_file(file, out, *models, on_frame, transfer)
     tell(f"{file} to {target}", numbers, json)
     typer.echo(f"wrote {out}")
 

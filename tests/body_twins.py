@@ -7,6 +7,7 @@ the official ones; arms lifted at rest; betas the first principal components of 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ def twin(name: str, model: BodyModel, seed: int = 0) -> Arrays:
     """Everything that a file of this model holds."""
     rng, body, space = np.random.default_rng(seed), anny_as_body(model), anny_space(model)
     count, _ = SIZES[name]
-    average, faces = _collapsed(body.faces, len(body.template_m), count, rng)
+    onto, faces = _collapsed(body.faces, len(body.template_m), count, rng)
+    average = partial(_average, onto, count)
     places, joints = _rest(body, space.mean)
     dirs, joint_dirs = [], []
     for row in space.components[:BETAS]:
@@ -73,8 +75,16 @@ def _rest(body: ParametricBody, betas: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return vertices, poser.joints_m.astype(np.float64)
 
 
-def _collapsed(faces: np.ndarray, vertices: int, count: int, rng: np.random.Generator):
-    """What averages (V, C) values onto the fewer vertices, and the faces that are left."""
+def twin_vertices(name: str, model: BodyModel, seed: int = 0) -> np.ndarray:
+    """(V,) the twin's vertex that each of Anny's became part of."""
+    rng = np.random.default_rng(seed)
+    return _collapsed(model.faces, len(model.template_m), SIZES[name][0], rng)[0]
+
+
+def _collapsed(
+    faces: np.ndarray, vertices: int, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(V,) the one of the fewer vertices that each goes into, and the faces that are left."""
     owner = np.arange(vertices)
     while (left := len(np.unique(owner))) > count:
         corners, busy = owner[faces], np.zeros(vertices, bool)
@@ -89,16 +99,15 @@ def _collapsed(faces: np.ndarray, vertices: int, count: int, rng: np.random.Gene
     place = np.empty(vertices, np.int64)
     place[kept] = np.arange(count)
     onto = place[owner]
-    shares = np.bincount(onto, minlength=count)
-
-    def average(values: np.ndarray) -> np.ndarray:
-        out = np.zeros((count, values.shape[1]))
-        np.add.at(out, onto, values)
-        return out / shares[:, None]
-
     moved = onto[faces]
     whole = (moved != np.roll(moved, 1, axis=1)).all(axis=1)
-    return average, moved[whole]
+    return onto, moved[whole]
+
+
+def _average(onto: np.ndarray, count: int, values: np.ndarray) -> np.ndarray:
+    out = np.zeros((count, values.shape[1]))
+    np.add.at(out, onto, values)
+    return out / np.bincount(onto, minlength=count)[:, None]
 
 
 def _parents(names: tuple[str, ...]) -> np.ndarray:

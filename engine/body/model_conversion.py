@@ -93,6 +93,7 @@ class ModelConverter:
         *,
         source_space: ShapeSpace | None = None,
         target_space: ShapeSpace | None = None,
+        known: SurfacePairs | None = None,
     ) -> None:
         """Pair the two surfaces: some seconds, once.
 
@@ -101,6 +102,8 @@ class ModelConverter:
             target: likewise.
             source_space: what its people look like; without, that of its first betas.
             target_space: which shapes a fit may use; without, likewise.
+            known: which point of the source's surface each of the target's vertices is, where
+                somebody has told; else the nearest.
 
         Raises:
             AvatarError: the models share too few joints, or one does not lie on the other.
@@ -123,7 +126,9 @@ class ModelConverter:
         mean = (source_space or betas_space(source)).mean
         self._rest = np.tile(np.eye(3), (len(target.parents), 1, 1))
         self._mean_z = np.zeros(len(self._space.components))
-        self._pair(mean.astype(np.float32), body_parts(source, shared))
+        if known is None and self._same:
+            known = vertex_pairs(np.arange(len(target.template_m), dtype=np.int32))
+        self._pair(mean.astype(np.float32), body_parts(source, shared), known)
 
     def convert(
         self, motion: BodyMotion, on_frame: Callable[[int], None] = lambda _: None
@@ -158,7 +163,7 @@ class ModelConverter:
         z = self._shape_of([aim])
         return self._posed(z, self._pose_of(aim, z)).copy()
 
-    def _pair(self, betas: F32, source_parts: NDArray[np.str_]) -> None:
+    def _pair(self, betas: F32, source_parts: NDArray[np.str_], known: SurfacePairs | None) -> None:
         """Fit at rest, and keep what pairs."""
         poser = self._source_poser
         poser.shape(betas)
@@ -174,12 +179,12 @@ class ModelConverter:
         start = self._led(self._aim(mesh), self._mean_z)
         (pose,), z = self._fit([self._aim(mesh)], [start], self._mean_z, by_joints)
         surface = PartedSurface(vertices, self.source.faces, source_parts)
-        for _ in range(1 if self._same else ROUNDS):
-            if self._same:
-                self._use(vertex_pairs(rows))
-            else:
+        for _ in range(ROUNDS if known is None else 1):
+            if known is None:
                 posed = self._posed(z, pose).astype(np.float64)
                 self._use(surface.pairs(rows, posed, self.target.faces, self._parts))
+            else:
+                self._use(known.among(rows))
             if len(self.pairs.rows) < len(rows) // 2:
                 raise AvatarError(
                     f"{self.target.name} does not lie on {self.source.name} at rest: only "

@@ -44,6 +44,11 @@ class SurfacePairs:
         picked = source_vertices_m[self.corners].astype(np.float64)
         return np.asarray((self.barycentric[:, :, None] * picked).sum(axis=1))
 
+    def among(self, rows: I32) -> SurfacePairs:
+        """Those of some of the target's vertices."""
+        kept = np.isin(self.rows, rows)
+        return SurfacePairs(self.rows[kept], self.corners[kept], self.barycentric[kept])
+
 
 def common_joints(source: ParametricBody, target: ParametricBody) -> frozenset[str]:
     """The joints, by SMPL-X's names, that both have."""

@@ -6,6 +6,7 @@ than the file holds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -18,6 +19,7 @@ Array = NDArray[Any]
 MAX_DENSE = 1 << 26
 """Numbers that a sparse matrix may grow to; FLAME's joint regressor has 25 thousand."""
 KINDS = "fiub"
+_SPARSE = tuple(f"{kind}_{word}" for kind in ("csc", "csr", "coo") for word in ("matrix", "array"))
 _RECONSTRUCTORS = ("copy_reg._reconstructor", "copyreg._reconstructor")
 
 
@@ -36,11 +38,8 @@ def as_array(value: Any) -> Array:
     if kind == "Ch":
         # chumpy wraps what can be differentiated; its only content is the array x.
         return as_array(value.state["x"])
-    if kind in ("csc_matrix", "csc_array"):
-        return _dense(value.state)
-    if kind in ("csr_matrix", "csr_array"):  # the same numbers, by rows
-        rows, columns = value.state["_shape"]
-        return _dense({**value.state, "_shape": (columns, rows)}).T
+    if kind in _SPARSE:
+        return _dense(sparse_entries(value))
     if kind == "ndarray" or kind == "_reconstruct":
         return _plain(value.state)
     if kind == "scalar":
@@ -50,6 +49,56 @@ def as_array(value: Any) -> Array:
         content, dtype, shape, order = value.arguments
         return _plain((shape, dtype, order == "F", content))
     raise ValueError(f"expected an array, found {kind}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A sparse matrix: N entries, those of one place to be added up."""
+
+    shape: tuple[int, int]
+    rows: Array
+    """(N,), as are the next two."""
+    columns: Array
+    values: Array
+
+
+def sparse_entries(value: Any) -> Entries:
+    """What a sparse matrix of scipy's holds, for those too large to write out.
+
+    Raises:
+        ValueError, TypeError, LookupError: it is none, or not whole.
+    """
+    kind = _class_of(value).rpartition(".")[2] if isinstance(value, Recorded) else ""
+    if kind not in _SPARSE:
+        raise ValueError(f"expected a sparse matrix, found {kind or type(value).__name__}")
+    state = value.state
+    shape = state["_shape"] if "_shape" in state else state["shape"]
+    rows, columns = (int(size) for size in shape)
+    data = as_array(state["data"])
+    if kind.startswith("coo"):
+        # scipy renamed them in 1.11.
+        pair = state["coords"] if "coords" in state else (state["row"], state["col"])
+        down, across = (as_array(index) for index in pair)
+    elif kind.startswith("csr"):
+        down, across = _expanded(state, rows, len(data)), as_array(state["indices"])
+    else:
+        down, across = as_array(state["indices"]), _expanded(state, columns, len(data))
+    for index, size in ((down, rows), (across, columns)):
+        inside = not len(index) or 0 <= index.min() <= index.max() < size
+        if index.shape != data.shape or data.ndim != 1 or not inside:
+            raise ValueError("a sparse matrix is not whole")
+    return Entries((rows, columns), down, across, data)
+
+
+def _expanded(state: Any, lines: int, count: int) -> Array:
+    """(N,) the line of each entry, of compressed rows or columns."""
+    starts = as_array(state["indptr"])
+    is_whole = starts.shape == (lines + 1,) and bool(
+        starts[0] == 0 and (np.diff(starts) >= 0).all() and starts[-1] == count
+    )
+    if not is_whole:
+        raise ValueError("a sparse matrix is not whole")
+    return np.repeat(np.arange(lines), np.diff(starts))
 
 
 def _class_of(value: Recorded) -> str:
@@ -92,20 +141,11 @@ def _bytes(value: Any) -> bytes:
     return bytes(value)
 
 
-def _dense(state: Any) -> Array:
-    """A compressed sparse column matrix, written out."""
-    shape = state["_shape"] if "_shape" in state else state["shape"]
-    rows, columns = (int(size) for size in shape)
-    data, indices, starts = (as_array(state[name]) for name in ("data", "indices", "indptr"))
+def _dense(entries: Entries) -> Array:
+    """A sparse matrix, written out."""
+    rows, columns = entries.shape
     if min(rows, columns) < 0 or rows * columns > MAX_DENSE:
         raise ValueError(f"a sparse matrix of {rows} x {columns} is too large")
-    is_whole = (
-        starts.shape == (columns + 1,)
-        and data.shape == indices.shape == (int(starts[-1]),)
-        and bool(starts[0] == 0 and (np.diff(starts) >= 0).all())
-    )
-    if not is_whole or (len(indices) and not 0 <= indices.min() <= indices.max() < rows):
-        raise ValueError("a sparse matrix is not whole")
     dense = np.zeros((rows, columns))
-    np.add.at(dense, (indices, np.repeat(np.arange(columns), np.diff(starts))), data)
+    np.add.at(dense, (entries.rows, entries.columns), entries.values)
     return dense

@@ -17,6 +17,7 @@ from engine.body.model_conversion import BodyMotion, Conversion, ModelConverter
 from engine.body.shape_space import ShapeSpace, anny_space, betas_space
 from engine.inference.store import ModelStore, write_atomically
 from exporters.body_models.smpl import read_smpl
+from exporters.body_models.transfer_setup import read_transfer
 from exporters.motion.amass import Z_UP
 from exporters.motion.body_files import gender_of, motion_bytes, read_motion
 from exporters.motion.clip import MotionClip
@@ -52,6 +53,7 @@ def convert_file(
     source: NamedModel,
     target: NamedModel,
     on_frame: Callable[[int, int], None],
+    transfer: Path | None = None,
 ) -> dict[str, Any]:
     """Read, convert and write a motion; the file is written whole or not at all.
 
@@ -61,6 +63,7 @@ def convert_file(
         source: the model it is of.
         target: the model it should be of.
         on_frame: told how many frames are done, and of how many.
+        transfer: the makers' own file of this pair, a ``*_deftrafo_setup.pkl``.
 
     Returns:
         The errors in millimetres, and the time.
@@ -73,8 +76,13 @@ def convert_file(
     read = read_motion(path, source.body)
     count = len(read.motion.rotations)
     on_frame(0, count)
+    vertices = (len(source.body.template_m), len(target.body.template_m))
     converter = ModelConverter(
-        source.body, target.body, source_space=source.space, target_space=target.space
+        source.body,
+        target.body,
+        source_space=source.space,
+        target_space=target.space,
+        known=None if transfer is None else read_transfer(transfer, *vertices),
     )
     found = converter.convert(read.motion, lambda n: on_frame(n, count))
     more = {"gender": target.gender}
