@@ -157,6 +157,19 @@ def test_there_and_back_again(
     assert np.abs(back.motion.betas[:4] - motion.betas[:4]).max() < 0.4
 
 
+def test_a_smooth_motion_stays_smooth(to_anny: ModelConverter, smplx: ParametricBody) -> None:
+    """Frames are fitted one by one: what they are wrong by must not tremble."""
+    ends = moving(smplx, np.zeros(0, np.float32), frames=2, spread=0.2)
+    share = np.linspace(0, 1, 8, dtype=np.float32)[:, None]
+    turns = (1 - share[..., None]) * ends.rotations[0] + share[..., None] * ends.rotations[1]
+    turns[:, 0] = ends.rotations[0, 0]
+    motion = BodyMotion(ends.betas, turns, (1 - share) * ends.translation_m[0])
+    found = vertices_of(to_anny.target, to_anny.convert(motion).motion)[:, to_anny.pairs.rows]
+    apart = found - np.array([to_anny.pairs.on(v) for v in vertices_of(smplx, motion)])
+    trembling = np.linalg.norm(apart[2:] - 2 * apart[1:-1] + apart[:-2], axis=2)
+    assert 1e3 * trembling.mean() < 0.1 and 1e3 * np.percentile(trembling, 99) < 1.0
+
+
 def test_one_mesh_is_enough(from_anny: ModelConverter, anny: ParametricBody, space: ShapeSpace):
     """What an evaluation on SMPL-X's vertices asks for; nobody has to know the betas."""
     motion = moving(anny, space.betas(np.zeros(len(space.components))), frames=1)

@@ -46,7 +46,9 @@ ROUNDS = 5
 SAME_M = 5e-4
 """How well points of the very same surface are known; else ``FitOptions.point_m``."""
 SHAPE_FRAMES, MEASURED_FRAMES = 6, 24
-SHAPE_STEPS, POSE_STEPS = 10, 4
+SHAPE_STEPS, POSE_STEPS = 10, 5
+LED_TURN = 0.2
+"""Radians that a joint may turn, more or less, from where the source's turns put it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +227,12 @@ class ModelConverter:
         return fit_poses(self._confined, [aim.target for aim in aims], starts, z, options)
 
     def _shape_of(self, aims: Sequence[_Aim]) -> F64:
-        options = replace(self._options, iterations=SHAPE_STEPS)
+        options = replace(self._options, turn=LED_TURN, iterations=SHAPE_STEPS)
         starts = [self._led(aim, self._mean_z) for aim in aims]
         return self._fit(aims, starts, self._mean_z, options)[1]
 
     def _pose_of(self, aim: _Aim, z: F64) -> BodyPose:
-        options = replace(self._options, iterations=POSE_STEPS, shape_is_free=False)
+        options = replace(self._options, turn=LED_TURN, iterations=POSE_STEPS, shape_is_free=False)
         return self._fit([aim], [self._led(aim, z)], z, options)[0][0]
 
     def _posed(self, z: F64, pose: BodyPose) -> F32:

@@ -46,14 +46,18 @@ class PoseTarget:
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """What counts how much; deviations in the unit of what they are of."""
+    """What counts how much: the deviations s_x, s_j and s_th."""
 
     joints: I32
     """(K,) joints of the model that have a target."""
     point_m: float = 0.004
+    """About what nearest points are wrong by, along the surface."""
     joint_m: float = 0.05
+    """Models put joints of one name some centimetres apart."""
     turn: float = 0.5
+    """Radians."""
     iterations: int = 8
+    """At most."""
     shape_is_free: bool = True
 
 
