@@ -27,7 +27,13 @@ from engine.sources.performer import person
 from exporters.motion.amass import Z_UP, write_amass
 from exporters.motion.body_files import gender_of, motion_bytes, read_motion
 from exporters.motion.clip import MotionClip, MotionRecorder
-from exporters.motion.converting import NamedModel, convert_clip, open_model, z_up_motion
+from exporters.motion.converting import (
+    NamedModel,
+    convert_clip,
+    convert_file,
+    open_model,
+    z_up_motion,
+)
 from sars import MotionFiles, app
 
 FRAMES = 3
@@ -142,6 +148,9 @@ def test_a_motion_cut_short_leaves_nothing_behind(
     with pytest.raises(AvatarError, match="damaged"):
         read_motion(tmp_path / "bent.npz", open_model(str(twin_file)).body)
     assert not (tmp_path / "out.npz").exists()
+    with pytest.raises(AvatarError, match="found the folder"):
+        same = open_model(str(twin_file))
+        convert_file(tmp_path / "in.npz", tmp_path, same, same, lambda _n, _of: None)
 
 
 def test_one_frame_and_the_betas_that_a_model_lacks(

@@ -15,6 +15,7 @@ from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.avatar.parametric_body import ParametricBody, anny_as_body, avatar_as_body
 from engine.body.model_conversion import BodyMotion, Conversion, ModelConverter
 from engine.body.shape_space import ShapeSpace, anny_space, betas_space
+from engine.errors import AvatarError
 from engine.inference.store import ModelStore, write_atomically
 from exporters.body_models.smpl import read_smpl
 from exporters.body_models.transfer_setup import read_transfer
@@ -70,9 +71,11 @@ def convert_file(
 
     Raises:
         ModelFileError: the motion's file is not one of the source's.
-        AvatarError: the models do not fit on each other.
+        AvatarError: the models do not fit on each other, or ``out`` is a folder.
         OSError: the file cannot be written.
     """
+    if out.is_dir():
+        raise AvatarError(f"expected the name of a file to write, found the folder {out}")
     read = read_motion(path, source.body)
     count = len(read.motion.rotations)
     on_frame(0, count)
