@@ -157,6 +157,19 @@ def test_there_and_back_again(
     assert np.abs(back.motion.betas[:4] - motion.betas[:4]).max() < 0.4
 
 
+def test_smpl_and_smplh_share_their_vertices(model: BodyModel, tmp_path: Path) -> None:
+    """No nearest points where vertex n is vertex n: only fingers are what SMPL cannot do."""
+    smpl, smplh = (read_smpl(write_twin(n, model, tmp_path / "m.npz")) for n in ("SMPL", "SMPL+H"))
+    motion = moving(smplh, np.random.default_rng(2).normal(0, 1, 10).astype(np.float32))
+    motion.rotations[:, 22:] = 0.0
+    converter = ModelConverter(smplh, smpl)
+    found = converter.convert(motion)
+    np.testing.assert_array_equal(converter.pairs.corners[:, 0], converter.pairs.rows)
+    apart = np.linalg.norm(vertices_of(smpl, found.motion) - vertices_of(smplh, motion), axis=2)
+    assert apart.max() < 1e-3 and np.abs(found.motion.betas - motion.betas).max() < 0.05
+    assert found.error.vertices_mm["all"].max == pytest.approx(1e3 * apart.max(), abs=0.05)
+
+
 def test_a_smooth_motion_stays_smooth(to_anny: ModelConverter, smplx: ParametricBody) -> None:
     """Frames are fitted one by one: what they are wrong by must not tremble."""
     ends = moving(smplx, np.zeros(0, np.float32), frames=2, spread=0.2)
