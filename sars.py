@@ -1003,6 +1003,34 @@ def eval_ehf_command(
     tell("EHF", found, json)
 
 
+@evaluate.command("micc")
+def eval_micc_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="MICC Florence: subject_01, subject_02 ...")
+    ],
+    lpips: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="NETWORK.onnx WEIGHTS.npz",
+            help="LPIPS's feature network and its layers' weights: also Table II.",
+        ),
+    ] = None,
+    json: JsonOption = None,
+    backend: BackendOption = "auto",
+) -> None:
+    """Faces of real people against their scans: SARS Tables I and II. Checked on a stand-in."""
+    from benchmarks.datasets.lpips import Lpips
+    from benchmarks.datasets.micc import eval_micc, subjects_of
+    from engine.engine import EngineOptions
+
+    weights = None if lpips is None else Lpips(*lpips)
+    with counting("people", len(subjects_of(folder))) as on_done:
+        found = run_async(eval_micc(folder, EngineOptions(backend=backend), weights, on_done))
+    for reason in found["failed"].values():
+        typer.echo(reason, err=True)
+    tell("MICC Florence", found, json)
+
+
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
     """A bar over ``total`` things; call it with how many are done and the next one's name."""
