@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numba import njit
 
+from engine import quaternions
 from engine.body.pose_filter import gain
 from engine.types import F32, F64, AvatarState
 
@@ -30,10 +31,12 @@ class Predictor:
     """Follows one person's states. Not for two threads at once."""
 
     def __init__(self, joints: int) -> None:
-        """For states of so many joints."""
+        """For states of so many joints; loads the kernels, so that no frame pays for it."""
         self._velocity, self._power = np.zeros((2, joints + 1, 3))
-        self._turned = np.empty((joints, 4), np.float32)
         self._last: AvatarState | None = None
+        still, nowhere = quaternions.identity(joints), np.zeros(3, np.float32)
+        _follow(still, still, nowhere, nowhere, 1.0, self._velocity, self._power)
+        self._ahead(still, nowhere, 1.0)
 
     def reset(self) -> None:
         """Nothing moves yet."""
@@ -67,18 +70,15 @@ class Predictor:
         )
         if ahead_s <= 0.0:
             return state
-        rotations, place = np.empty_like(state.rotations_xyzw), np.empty(3, np.float32)
-        ahead_s = min(ahead_s, LONGEST_S)
-        _go_on(
-            state.rotations_xyzw,
-            state.translation_m,
-            self._velocity,
-            self._power,
-            ahead_s,
-            rotations,
-            place,
+        rotations, place = self._ahead(
+            state.rotations_xyzw, state.translation_m, min(ahead_s, LONGEST_S)
         )
         return replace(state, rotations_xyzw=rotations, translation_m=place)
+
+    def _ahead(self, rotations: F32, place: F32, ahead_s: float) -> tuple[F32, F32]:
+        turned, there = np.empty_like(rotations), np.empty(3, np.float32)
+        _go_on(rotations, place, self._velocity, self._power, ahead_s, turned, there)
+        return turned, there
 
 
 @njit(cache=True, nogil=True)

@@ -177,6 +177,7 @@ class BodyFitter:
         head = HeadPose(np.array(quaternions.IDENTITY_XYZW))
         for index in range(2):
             self.fit(Observation(index, index, 64, 64, None, pose, hand, hand), head)
+        self._legs[0].move_ankle(self._body.rotations, self._body.positions_m, np.zeros(3))
         self.reset()
 
     def reset(self) -> None:
