@@ -960,15 +960,28 @@ def eval_3dpw_command(
     frames: Annotated[
         int | None, typer.Option(min=30, help="The most of each sequence; all without it.")
     ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Folder of your SMPL_NEUTRAL, SMPL_MALE and SMPL_FEMALE: also V2V."),
+    ] = None,
+    regressor: Annotated[
+        Path | None,
+        typer.Option(help="J_regressor_h36m.npy, with --models: the joints others publish."),
+    ] = None,
     json: JsonOption = None,
     backend: BackendOption = "auto",
 ) -> None:
     """The live body on 3DPW: SARS Table III. Nobody here has the data: checked on a stand-in."""
+    from benchmarks.datasets.smpl_meshes import SmplFiles
     from benchmarks.datasets.threedpw import eval_3dpw, sequences_of
     from engine.engine import EngineOptions
 
+    if regressor is not None and models is None:
+        raise AvatarError("--regressor needs --models: joints are regressed from SMPL's vertices")
+    smpl = None if models is None else SmplFiles(models, regressor)
     with counting("sequences", len(sequences_of(folder, split))) as on_done:
-        found = run_async(eval_3dpw(folder, EngineOptions(backend=backend), split, frames, on_done))
+        options = EngineOptions(backend=backend)
+        found = run_async(eval_3dpw(folder, options, split, frames, smpl, on_done))
     for reason in found["failed"].values():
         typer.echo(reason, err=True)
     tell(f"3DPW {split}", found, json)

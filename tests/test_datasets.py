@@ -19,6 +19,7 @@ from PIL import Image
 from benchmarks.datasets import ehf, threedpw
 from benchmarks.datasets.paper import TABLE_3_3DPW_MM, beside
 from benchmarks.datasets.pictures import GREY, only_in
+from benchmarks.datasets.smpl_meshes import H36M_TO_14, SmplFiles, SmplPerson
 from engine import quaternions
 from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.avatar.joint_names import ANNY_CHAINS, SMPL_FAMILY
@@ -74,6 +75,9 @@ def dpw(model_cache: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Pa
         poses2d=[drawn],
         campose_valid=[np.array([1] * (FRAMES - 5) + [0] * 5)],
         genders=["m"],
+        poses=[np.zeros((FRAMES, 72))],
+        betas=[np.zeros(10)],
+        trans=[np.zeros((FRAMES, 3))],
     )
     return folder
 
@@ -85,7 +89,7 @@ def dpw_content(folder: Path) -> dict[str, Any]:
         name: as_array(value) if name.startswith("cam_") else [as_array(v).copy() for v in value]
         for name, value in content.items()
         if name not in ("sequence", "genders")
-    }
+    } | {"genders": ["m"]}
 
 
 def write_sequence(path: Path, **content: Any) -> None:
@@ -108,8 +112,13 @@ def test_a_sequence_is_read_into_the_cameras_axes(dpw: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_3dpw_through_the_networks(dpw: Path, model_cache: ModelStore) -> None:
+async def test_3dpw_through_the_networks(
+    dpw: Path, smpl_folder: Path, model_cache: ModelStore
+) -> None:
     options = EngineOptions(store=model_cache, identity=False)
+    with_files = await threedpw.eval_3dpw(dpw, options, most_frames=30, smpl=SmplFiles(smpl_folder))
+    assert 0.0 < with_files["pa_v2v_mm"] < with_files["v2v_mm"]
+    assert with_files["frames"] == 30
     found = await threedpw.eval_3dpw(dpw, options)
     assert found["frames"] == FRAMES - 5
     assert found["pa_mpjpe_mm"] < 60.0
@@ -117,6 +126,65 @@ async def test_3dpw_through_the_networks(dpw: Path, model_cache: ModelStore) -> 
     assert found["table_3"]["mpjpe_mm"] == {"paper": 93.3, "ours": found["mpjpe_mm"]}
     assert found["people"]["walk_00.0"]["frames"] == FRAMES - 5
     assert found["failed"] == {}
+
+
+@pytest.fixture(scope="module")
+def smpl_folder(model_cache: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One stand-in for all genders, and a regressor that takes its own joints."""
+    model = BodyModel.load(model_cache.path(FILE_NAME))
+    folder = tmp_path_factory.mktemp("smpl")
+    arrays = person_arrays(model, "SMPL")
+    for name in ("SMPL_NEUTRAL", "SMPL_MALE", "SMPL_FEMALE"):
+        write_npz(arrays, folder / f"{name}.npz")
+    order = np.zeros(17, int)
+    names = SMPL_FAMILY["SMPL"]
+    rows = [names.index(name) for name in threedpw.JOINTS]
+    order[H36M_TO_14] = rows
+    np.save(folder / "J_regressor_h36m.npy", arrays["J_regressor"][order])
+    return folder
+
+
+def test_the_true_mesh_is_posed_and_brought_before_the_camera(smpl_folder: Path) -> None:
+    files = SmplFiles(smpl_folder, smpl_folder / "J_regressor_h36m.npy")
+    rng = np.random.default_rng(0)
+    camera = np.eye(4)
+    camera[:3, :3] = quaternions.to_matrix(quaternions.from_rotation_vector(rng.normal(size=3)))
+    camera[:3, 3] = rng.normal(size=3)
+    poses, trans = rng.normal(0, 0.3, (2, 72)), rng.normal(size=(2, 3))
+    person = SmplPerson("f", poses, rng.normal(size=10), trans, np.tile(camera, (2, 1, 1)))
+    poser = BodyPoser(files.neutral)
+    poser.shape(person.betas.astype(np.float32))
+    world = poser.pose(poses[1].reshape(24, 3).astype(np.float32), trans[1].astype(np.float32))
+    seen = np.array([camera[:3, :3] @ v + camera[:3, 3] for v in world.astype(float)])
+    np.testing.assert_allclose(files.truth(person)(1), seen * [1, -1, -1], atol=1e-6)
+    own = files.compared(lambda n: files.truth(person)(n), files.truth(person), [0, 1])
+    assert set(own) == {"v2v_mm", "pa_v2v_mm", "regressed_mpjpe_mm", "regressed_pa_mpjpe_mm"}
+    assert max(float(v.max()) for v in own.values()) < 1e-6
+
+
+def test_our_states_as_smpl_meshes(smpl_folder: Path) -> None:
+    """They are no error against themselves, and their regressed joints lie where ours lie."""
+    files = SmplFiles(smpl_folder, smpl_folder / "J_regressor_h36m.npy")
+    performer = open_performer("full", frames=FRAMES)
+    states = [performer.truth(n).state for n in range(0, FRAMES, 20)]
+    ours = files.ours(performer.avatar, states)
+    true = [ours(n).astype(np.float64).copy() for n in range(len(states))]
+    errors = files.compared(lambda n: true[n].astype(np.float32), lambda n: true[n], [0, 1])
+    assert errors["v2v_mm"].max() < 1e-3
+    joints = np.array([smpl_joints(performer, n) for n in range(0, FRAMES, 20)])
+    names = SMPL_FAMILY["SMPL"]
+    rows = [names.index(name) for name in threedpw.JOINTS]
+    assert files.regressor is not None
+    regressed = np.array([(files.regressor @ mesh)[H36M_TO_14] for mesh in true])
+    assert np.linalg.norm(regressed - joints[:, rows], axis=2).mean() < 0.03
+
+
+def test_smpls_files_are_named_where_they_are_missing(smpl_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="expected SMPL_NEUTRAL"):
+        SmplFiles(tmp_path)
+    np.save(tmp_path / "r.npy", np.zeros((17, 100)))
+    with pytest.raises(ModelFileError, match=r"expected a regressor \(17, 6890\)"):
+        SmplFiles(smpl_folder, tmp_path / "r.npy")
 
 
 @pytest.mark.parametrize(

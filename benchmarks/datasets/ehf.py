@@ -3,10 +3,10 @@
     01_img.png  01_align.ply  ...  100_img.png  100_align.ply
 
 The truth is SMPL-X meshes; ours is Anny, so what is compared is SMPL-X fitted to our mesh by
-:class:`engine.body.model_conversion.ModelConverter`: its own error, a centimetre or so, is in the
-figures, and reported beside them. V2V is after moving the pelvis onto the truth's, PA-V2V after
-Procrustes; a part by itself is moved by itself. Table V compares ways of joining a finer face to
-the body, which the converted mesh does not carry: it is not measured.
+:class:`engine.body.model_conversion.ModelConverter`: its own error, a millimetre or two on
+stand-ins, is in the figures, and reported beside them. V2V is after moving the pelvis onto the
+truth's, PA-V2V after Procrustes; a part by itself is moved by itself. Table V compares ways of
+joining a finer face to the body, which the converted mesh does not carry: it is not measured.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@
 Joints are compared in the camera's axes about the middle of the hips, at the size that was found:
 MPJPE, and after Procrustes in every frame PA-MPJPE. What counts is 14 joints, twelve of the limbs,
 neck and head, each a joint of SMPL against the joint of ours that lies in its place. The published
-figures of others use joints that a matrix regresses from SMPL's vertices instead, so the two differ
-by what joints are called; a table says so. The engine follows one person: each is followed alone,
+figures use joints that a matrix regresses from SMPL's vertices instead, so the two differ by what
+joints are called: with the user's SMPL files and that matrix, they are measured too, and V2V
+(:mod:`benchmarks.datasets.smpl_meshes`). The engine follows one person: each is followed alone,
 with the others painted over. Frames whose camera is marked invalid are run and not counted.
 """
 
@@ -21,12 +22,13 @@ import numpy as np
 
 from benchmarks.datasets.paper import TABLE_3_3DPW_MM, beside
 from benchmarks.datasets.pictures import PictureFrames
-from benchmarks.joint_errors import acceleration_error_mm, procrustes_errors_mm
+from benchmarks.datasets.smpl_meshes import SmplFiles, SmplPerson
+from benchmarks.joint_errors import procrustes_errors_mm
 from engine.avatar.joint_names import ANNY_CHAINS, SMPL_FAMILY
 from engine.avatar.topology import FusedAvatar
 from engine.body.kinematics import forward_kinematics, posed_joints
 from engine.engine import Engine, EngineOptions
-from engine.errors import AvatarError, ModelFileError, SourceError
+from engine.errors import AvatarError, SourceError
 from engine.slot import Policy
 from engine.sources.picture import read_picture
 from engine.types import F64, AvatarState
@@ -54,6 +56,7 @@ class Person:
     """(N, 4) x, y, x, y pixels; nan where 2D joints are missing."""
     valid: F64
     """(N,) True where the camera is known."""
+    smpl: SmplPerson
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,9 @@ def read_sequence(folder: Path, path: Path) -> Sequence:
         count = len(cameras)
         if cameras.shape[1:] != (4, 4) or not 0 < count <= MOST_FRAMES or not focal > 0.0:
             raise ValueError(f"cam_poses of shape {cameras.shape}")
-        lists = [content[n] for n in ("jointPositions", "poses2d", "campose_valid")]
+        genders = [str(gender) for gender in content["genders"]]
+        named = ("jointPositions", "poses2d", "campose_valid", "poses", "betas", "trans")
+        lists = [*(content[name] for name in named), genders]
         people = [
             _person(cameras, *one) for one in zip(*(x[:MOST_PEOPLE] for x in lists), strict=True)
         ]
@@ -108,7 +113,16 @@ def read_sequence(folder: Path, path: Path) -> Sequence:
     return Sequence(path.stem, pictures, focal, people)
 
 
-def _person(cameras: F64, joints: Any, points: Any, valid: Any) -> Person:
+def _person(
+    cameras: F64,
+    joints: Any,
+    points: Any,
+    valid: Any,
+    poses: Any,
+    betas: Any,
+    trans: Any,
+    gender: str,
+) -> Person:
     """Raises ValueError where the arrays do not belong to the cameras."""
     world = as_array(joints).astype(np.float64).reshape(len(cameras), 24, 3)
     drawn = as_array(points).astype(np.float64).reshape(len(cameras), 3, 18)
@@ -122,6 +136,13 @@ def _person(cameras: F64, joints: Any, points: Any, valid: Any) -> Person:
         seen * np.array([1.0, -1.0, -1.0]),
         np.array([_box(frame) for frame in drawn]),
         as_array(valid).reshape(len(cameras)).astype(bool),
+        SmplPerson(
+            gender,
+            as_array(poses).astype(np.float64).reshape(len(cameras), 72),
+            as_array(betas).astype(np.float64).ravel()[:10],
+            as_array(trans).astype(np.float64).reshape(len(cameras), 3),
+            cameras,
+        ),
     )
 
 
@@ -138,6 +159,7 @@ async def eval_3dpw(
     options: EngineOptions,
     split: str = "test",
     most_frames: int | None = None,
+    smpl: SmplFiles | None = None,
     on_sequence: Callable[[int, str], None] = lambda _done, _name: None,
 ) -> dict[str, Any]:
     """Run a split and compare: Table III.
@@ -147,6 +169,7 @@ async def eval_3dpw(
         options: of the engine.
         split: test, validation or train.
         most_frames: of each sequence; all without it.
+        smpl: the user's files, for V2V and regressed joints.
         on_sequence: told how many are done, and the next one's name.
 
     Raises:
@@ -154,38 +177,46 @@ async def eval_3dpw(
     """
     people: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
-    errors: list[tuple[F64, F64]] = []
+    errors: list[dict[str, F64]] = []
     for done, path in enumerate(sequences_of(folder, split)):
         on_sequence(done, path.stem)
         try:
             sequence = read_sequence(folder, path)
-            for n, found in enumerate(
-                [await _run(sequence, p, options, most_frames) for p in sequence.people]
-            ):
-                errors.append(found[:2])
-                people[f"{sequence.name}.{n}"] = found[2]
-        except (ModelFileError, SourceError) as error:
+            for n, person in enumerate(sequence.people):
+                found = await _run(sequence, person, options, most_frames, smpl)
+                errors.append(found)
+                people[f"{sequence.name}.{n}"] = _means([found])
+        except AvatarError as error:
             failed[path.stem] = str(error)
     if not errors:
         raise SourceError(next(iter(failed.values()), f"no sequence of {folder} could be run"))
-    plain, aligned = (np.concatenate([one[k] for one in errors]) for k in (0, 1))
-    ours = {
-        "mpjpe_mm": round(float(plain.mean()), 2),
-        "pa_mpjpe_mm": round(float(aligned.mean()), 2),
+    ours = _means(errors)
+    regressed = {
+        name: ours[f"regressed_{name}"] for name in TABLE_3_3DPW_MM if f"regressed_{name}" in ours
     }
-    return {
-        "joints": "14 of SMPL's, not regressed",
-        "table_3": beside(TABLE_3_3DPW_MM, ours),
-        "frames": len(plain),
+    return ours | {
+        "joints": "14 of SMPL's" + (", and those that a matrix regresses" if regressed else ""),
+        "table_3": beside(TABLE_3_3DPW_MM, regressed or ours),
         "people": people,
         "failed": failed,
-    } | ours
+    }
+
+
+def _means(errors: list[dict[str, F64]]) -> dict[str, Any]:
+    """Over all frames of all people, and how many frames those are."""
+    names = errors[0]
+    means = {n: round(float(np.concatenate([e[n] for e in errors]).mean()), 2) for n in names}
+    return means | {"frames": sum(len(one["mpjpe_mm"]) for one in errors)}
 
 
 async def _run(
-    sequence: Sequence, person: Person, options: EngineOptions, most: int | None
-) -> tuple[F64, F64, dict[str, Any]]:
-    """(N, 14) errors plain and aligned of the frames that count, and what they amount to."""
+    sequence: Sequence,
+    person: Person,
+    options: EngineOptions,
+    most: int | None,
+    smpl: SmplFiles | None,
+) -> dict[str, F64]:
+    """Every counted frame's errors in millimetres."""
     count = min(len(sequence.pictures), most or MOST_FRAMES)
     first = read_picture(sequence.pictures[0])
     view = float(np.degrees(2.0 * np.arctan(0.5 * _longest(sequence) / sequence.focal_px)))
@@ -193,27 +224,28 @@ async def _run(
     frames = PictureFrames(sequence.pictures[:count], FPS, view, scale * person.boxes[:count])
     with Engine.open(options) as engine, frames:
         async with engine.pipeline.run(frames, Policy.BLOCK, pose=False) as results:
-            joints = [
-                joints_of(engine.reconstructor.fitted_avatar, result.state)
-                async for result in results
-            ]
-    if len(joints) != count:
+            states = [result.state async for result in results]
+        _, avatar = engine.reconstructor.base.avatars_of(engine.reconstructor.identity)
+    if len(states) != count:
         raise AvatarError(
-            f"expected {count} frames of {sequence.name}, the engine gave {len(joints)}"
+            f"expected {count} frames of {sequence.name}, the engine gave {len(states)}"
         )
-    counted = np.asarray(person.valid[:count], bool)
-    found, true = np.array(joints)[counted], person.joints_m[:count][counted]
-    if not len(found):
+    counted = np.flatnonzero(person.valid[:count])
+    if not len(counted):
         raise SourceError(f"no frame of {sequence.name} has a camera that is known")
+    joints = np.array([joints_of(avatar, state) for state in states])
+    found, true = joints[counted], person.joints_m[counted]
     found, true = (p - p[:, HIPS].mean(axis=1, keepdims=True) for p in (found, true))
-    plain = 1e3 * np.linalg.norm(found - true, axis=2)
-    aligned = procrustes_errors_mm(found, true)
-    return plain, aligned, {
-        "frames": len(found),
-        "mpjpe_mm": round(float(plain.mean()), 2),
-        "pa_mpjpe_mm": round(float(aligned.mean()), 2),
-        "jitter_mm": round(acceleration_error_mm(found, true), 2),
-    }  # fmt: skip
+    moves = np.linalg.norm(np.diff(found - true, 2, axis=0), axis=2).mean(axis=1)
+    errors = {
+        "mpjpe_mm": 1e3 * np.linalg.norm(found - true, axis=2).mean(axis=1),
+        "pa_mpjpe_mm": procrustes_errors_mm(found, true).mean(axis=1),
+        "jitter_mm": 1e3 * moves,
+    }
+    if smpl is not None:
+        meshes = smpl.ours(avatar, states), smpl.truth(person.smpl)
+        errors |= smpl.compared(*meshes, counted.tolist())
+    return errors
 
 
 def _longest(sequence: Sequence) -> int:
