@@ -125,12 +125,8 @@ class FootContacts:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget everything, the ground too: after a cut it may be another one."""
         self.ground.forget()
-        self.leave()
-
-    def leave(self) -> None:
-        """Nothing rests, as after a cut; the ground stays."""
         self.weights[:] = 0.0
         self._slow[:] = np.nan
         self._rested_s = np.zeros(4)

@@ -296,7 +296,7 @@ class BodyFitter:
         self._lost_s = 0.0
         cold = not self._tracking or body.distance_m(seen, trust, camera) > JUMP_M
         if cold:
-            self._contacts.leave()
+            self._contacts.reset()
             body.stand(self._contacts.places_m, self._contacts.weights)
             iterations = body.start(seen, trust, camera, head)
         else:
