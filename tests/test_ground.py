@@ -167,7 +167,7 @@ def test_steps_show_the_ground_of_a_tilted_camera(
     for _ in range(200):
         x, z = rng.uniform(-1.0, 1.0), rng.uniform(-5.0, -2.0)
         y = roll * x + pitch * (z + 3.5) - height + rng.normal(0, 0.02)
-        ground.add(np.array([x, y, z]))
+        ground.add(x, y, z)
     plane = ground.plane()
     assert plane is not None
     normal = np.array([-roll, 1.0, -pitch])
@@ -182,7 +182,7 @@ def test_known_ground_tells_how_far_away_a_foot_is() -> None:
     np.testing.assert_array_equal(ground.place_on_line(seen_too_far, 0.0), seen_too_far)
     for x in (-0.5, 0.0, 0.5):
         for z in (-4.0, -3.0, -2.0):
-            ground.add(np.array([x, -1.05, z]))
+            ground.add(x, -1.05, z)
     found = ground.place_on_line(seen_too_far, 0.05)
     assert np.linalg.norm(found - [0.3, -1.0, -3.0]) < 0.2, "of 0.32"
     level_with_the_camera = np.array([0.0, 0.01, -3.0])

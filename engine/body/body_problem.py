@@ -8,6 +8,7 @@ from numba import njit
 from engine.body import body_targets as measured
 from engine.body.body_targets import BODY_SEGMENTS, SEGMENTS, HeadPose, body_points
 from engine.body.gauss_newton import (
+    Residuals,
     Targets,
     allocate,
     forward_kinematics,
@@ -20,7 +21,7 @@ from engine.body.inverse_kinematics import ARM, LEG, limb_angles, torso_rotation
 from engine.body.joint_angles import COUPLINGS, SIDES, RestJoints, body_model
 from engine.body.landmark_embedding import BODY_POINTS, LandmarkEmbedding
 from engine.body.residuals import directions, empty_targets, lay_out, pull_angles
-from engine.small_matrices import turn_by
+from engine.small_matrices import transform, turn_by
 from engine.types import F32, F64, I32, Camera, Observation
 
 COLD_ITERATIONS = 20
@@ -37,7 +38,7 @@ UNBOUND = 1e3
 CLEARLY = 0.9
 """A new start must cost less than this share of the old pose to replace it."""
 _UP = np.array([0.0, 1.0, 0.0])
-_SOLES = list(SOLES)
+_SOLES, _SOLE_ROWS = list(SOLES), np.array(SOLES, np.int32)
 LIMBS = [
     (limb, side, [limb.landmarks[k] + s for k in range(3)])
     for limb in (ARM, LEG)
@@ -130,10 +131,7 @@ class BodyProblem:
     @property
     def posed_soles_m(self) -> F64:
         """(4, 3) of SOLES in the pose of the last :meth:`posed`."""
-        bones = self._residuals.point_bones[_SOLES]
-        offsets = self._residuals.point_offsets_m[_SOLES]
-        rotations, positions = self._other
-        return np.asarray(np.einsum("pab,pb->pa", rotations[bones], offsets) + positions[bones])
+        return _points_at(self._residuals, self._other[0], self._other[1], _SOLE_ROWS)
 
     def expect(self, frames: float) -> None:
         """Priors around the present pose, ``frames`` thirtieths of a second later.
@@ -341,3 +339,14 @@ def _median_distance(points: F64, px: F32, trust: F64, lens: F64) -> float:
         if below >= half:
             break
     return last
+
+
+@njit(cache=True, nogil=True)
+def _points_at(residuals: Residuals, rotations: F64, positions: F64, rows: I32) -> F64:
+    """(len(rows), 3) of a pose whose joints are known."""
+    out = np.empty((len(rows), 3))
+    for n, p in enumerate(rows):
+        bone = residuals.point_bones[p]
+        transform(rotations[bone], residuals.point_offsets_m[p], out[n])
+        out[n] += positions[bone]
+    return out

@@ -11,6 +11,7 @@ that the camera is held roughly level.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from engine.types import F64, Camera
 
@@ -51,7 +52,6 @@ LIFTED_M = 0.05
 """A sole so much above the lowest one that rests is held up, and no ground."""
 FORGET = 0.995
 """A contact's share of what was known before."""
-_UP = np.array([0.0, 1.0, 0.0])
 
 
 class Ground:
@@ -65,13 +65,9 @@ class Ground:
         self._precision[:] = 0.0
         self._pull[:] = 0.0
 
-    def add(self, point_m: F64) -> None:
-        """A sole has stood here, (3,)."""
-        row = np.array([point_m[0], point_m[2], 1.0])
-        self._precision *= FORGET
-        self._pull *= FORGET
-        self._precision += np.outer(row, row) / GROUND_SIGMA_M**2
-        self._pull += row * point_m[1] / GROUND_SIGMA_M**2
+    def add(self, x: float, y: float, z: float) -> None:
+        """A sole has stood here."""
+        _add(x, y, z, self._precision, self._pull)
 
     def plane(self) -> tuple[F64, float] | None:
         """(3,) unit normal n upwards and d, where ``n x = d``; None before anyone has stood."""
@@ -152,28 +148,10 @@ class FootContacts:
             camera: of this picture.
             seconds: since the last frame.
         """
-        metre = np.maximum(-points_m[:, 2], 0.2) / camera.focal_px
-        fresh = ~np.isfinite(self._slow[:, 0])
-        seen_at = np.column_stack([points_px, depths_m])
-        self._slow[fresh] = self._slower[fresh] = seen_at[fresh]
-        gain = seconds / (seconds + SPEED_S)
-        self._slow += gain * (seen_at - self._slow)
-        self._slower += gain * (self._slow - self._slower)
-        # Between two low-passes, for the distance to the landmark itself is mostly noise.
-        moved = (self._slow - self._slower) / SPEED_S
-        speed = np.linalg.norm(moved[:, :2], axis=1) * metre
-        held, seen = self.weights > 0.0, trust > SEEN
-        apart = np.linalg.norm(points_px - _project(self.places_m, camera), axis=1) * metre
-        deeper = np.abs(self._slow[:, 2] - self.places_m[:, 2] - self._bias_m)
-        speed = np.maximum(speed / REST_MPS, np.abs(moved[:, 2]) / REST_DEPTH_MPS)
-        rests = seen & (speed < 1.0) & ~fresh
-        firm = self._rested_s > SETTLE_S + RAMP_S
-        strays = held & ((apart > APART_M) | (deeper > APART_DEPTH_M))
-        self._apart_s = np.where(strays, self._apart_s + seconds, 0.0)
-        # At the turning point of a swing a foot rests as well, but not for long.
-        left = held & (~seen | (self._apart_s > APART_S) | (~firm & (speed > AGAIN)))
-        self.weights[left] = 0.0
-        self._rested_s = np.where(rests | (held & ~left), self._rested_s + seconds, 0.0)
+        lens = camera.focal_px, camera.cx, camera.cy
+        state = self._slow, self._slower, self.places_m, self._bias_m
+        clocks = self._rested_s, self._apart_s
+        _look(points_px, depths_m, trust, points_m, lens, seconds, *state, self.weights, *clocks)
 
     def settle(self, points_m: F64, seconds: float) -> None:
         """After a frame's fit: new places, and how the old ones have borne.
@@ -182,24 +160,29 @@ class FootContacts:
             points_m: (4, 3) as this frame's fit has them.
             seconds: since the last frame.
         """
-        held = self.weights > 0.0
-        torn = held & (np.linalg.norm(points_m - self.places_m, axis=1) > TORN_M)
-        self.weights[torn] = 0.0
-        self._rested_s[torn] = 0.0
-        follow = held & ~torn
-        gain = seconds / (seconds + DRIFT_S)
-        self.places_m[follow] += gain * (points_m - self.places_m)[follow]
-        for k in np.flatnonzero(~held & (self._rested_s > SETTLE_S)):
-            self.places_m[k] = self.ground.place_on_line(points_m[k], float(self.heights_m[k]))
-            self._bias_m[k] = self._slow[k, 2] - self.places_m[k, 2]
-        resting = self._rested_s > SETTLE_S
+        _bear(points_m, seconds, self.places_m, self.weights, self._rested_s)
+        for k in range(len(SOLES)):
+            if self.weights[k] == 0.0 and self._rested_s[k] > SETTLE_S:
+                height = float(self.heights_m[k])
+                self.places_m[k] = self.ground.place_on_line(points_m[k], height)
+                self._bias_m[k] = self._slow[k, 2] - self.places_m[k, 2]
+        self._strengthen()
+
+    def _strengthen(self) -> None:
+        """Places weigh more the longer they have held; firm ones on the floor tell the ground."""
+        if not self._rested_s.any():
+            return
         ramp = np.clip((self._rested_s - SETTLE_S) / RAMP_S, 0.0, 1.0)
-        self.weights = np.where(resting, ramp / PLACE_SIGMA_M, 0.0)
-        soles = self.places_m - np.outer(self.heights_m, _UP)
-        lowest = soles[resting, 1].min(initial=np.inf)
-        for k in np.flatnonzero(ramp >= 1.0):
-            if soles[k, 1] < lowest + LIFTED_M:
-                self.ground.add(soles[k])
+        self.weights[:] = ramp / PLACE_SIGMA_M
+        firm = np.flatnonzero(ramp >= 1.0)
+        if not len(firm):
+            return
+        heights = self.places_m[:, 1] - self.heights_m
+        lowest = heights[ramp > 0.0].min()
+        for k in firm:
+            if heights[k] < lowest + LIFTED_M:
+                x, _, z = self.places_m[k]
+                self.ground.add(float(x), float(heights[k]), float(z))
 
     def shifts(self, points_m: F64, seconds: float) -> F64:
         """(2, 3) by which a filtered pose's feet, left and right, must move to where they stand.
@@ -210,18 +193,88 @@ class FootContacts:
             points_m: (4, 3) of SOLES in the filtered pose.
             seconds: since the last frame.
         """
-        self._shifts *= 1.0 - seconds / (seconds + LET_GO_S)
-        for foot in range(2):
-            weights = self.weights[foot::2]
-            if weights.any():
-                apart = weights @ (self.places_m - points_m)[foot::2] / weights.sum()
-                held = float(weights.max()) * PLACE_SIGMA_M
-                self._shifts[foot] += held * (apart - self._shifts[foot])
+        _shift(points_m, seconds, self.places_m, self.weights, self._shifts)
         return self._shifts
 
 
-def _project(points_m: F64, camera: Camera) -> F64:
-    scale = camera.focal_px / np.maximum(-points_m[:, 2], 0.2)
-    return np.stack(
-        [camera.cx + scale * points_m[:, 0], camera.cy - scale * points_m[:, 1]], axis=1
-    )
+@njit(cache=True, nogil=True)
+def _add(x: float, y: float, z: float, precision: F64, pull: F64) -> None:
+    row = x, z, 1.0
+    for i in range(3):
+        pull[i] = FORGET * pull[i] + row[i] * y / GROUND_SIGMA_M**2
+        for k in range(3):
+            precision[i, k] = FORGET * precision[i, k] + row[i] * row[k] / GROUND_SIGMA_M**2
+
+
+@njit(cache=True, nogil=True)
+def _look(
+    points_px: F64,
+    depths_m: F64,
+    trust: F64,
+    points_m: F64,
+    lens: tuple[float, float, float],
+    seconds: float,
+    slow: F64,
+    slower: F64,
+    places: F64,
+    bias: F64,
+    weights: F64,
+    rested: F64,
+    apart_s: F64,
+) -> None:
+    focal, cx, cy = lens
+    gain, now = seconds / (seconds + SPEED_S), np.empty(3)
+    for k in range(len(weights)):
+        metre = max(-points_m[k, 2], 0.2) / focal
+        now[0], now[1], now[2] = points_px[k, 0], points_px[k, 1], depths_m[k]
+        fresh = np.isnan(slow[k, 0])
+        if fresh:
+            slow[k], slower[k] = now, now
+        slow[k] += gain * (now - slow[k])
+        slower[k] += gain * (slow[k] - slower[k])
+        # Between two low-passes, for the distance to the landmark itself is mostly noise.
+        moved = (slow[k] - slower[k]) / SPEED_S
+        across = np.sqrt(moved[0] * moved[0] + moved[1] * moved[1]) * metre
+        speed = max(across / REST_MPS, abs(moved[2]) / REST_DEPTH_MPS)
+        seen, held = trust[k] > SEEN, weights[k] > 0.0
+        scale = focal / max(-places[k, 2], 0.2)
+        du = points_px[k, 0] - (cx + scale * places[k, 0])
+        dv = points_px[k, 1] - (cy - scale * places[k, 1])
+        strays = np.sqrt(du * du + dv * dv) * metre > APART_M
+        strays = strays or abs(slow[k, 2] - places[k, 2] - bias[k]) > APART_DEPTH_M
+        apart_s[k] = apart_s[k] + seconds if held and strays else 0.0
+        # At the turning point of a swing a foot rests as well, but not for long.
+        firm = rested[k] > SETTLE_S + RAMP_S
+        left = not seen or apart_s[k] > APART_S or (not firm and speed > AGAIN)
+        stays = not left if held else seen and speed < 1.0 and not fresh
+        rested[k] = rested[k] + seconds if stays else 0.0
+        if not stays:
+            weights[k] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _bear(points_m: F64, seconds: float, places: F64, weights: F64, rested: F64) -> None:
+    """Places follow the fit that they hold; those that it tears itself from are given up."""
+    gain = seconds / (seconds + DRIFT_S)
+    for k in range(len(weights)):
+        if weights[k] == 0.0:
+            continue
+        apart = points_m[k] - places[k]
+        if np.sqrt((apart * apart).sum()) > TORN_M:
+            weights[k] = rested[k] = 0.0
+        else:
+            places[k] += gain * apart
+
+
+@njit(cache=True, nogil=True)
+def _shift(points_m: F64, seconds: float, places: F64, weights: F64, shifts: F64) -> None:
+    shifts *= 1.0 - seconds / (seconds + LET_GO_S)
+    for foot in range(len(shifts)):
+        total, strongest, apart = 0.0, 0.0, np.zeros(3)
+        for k in range(foot, len(weights), 2):
+            total += weights[k]
+            strongest = max(strongest, weights[k])
+            apart += weights[k] * (places[k] - points_m[k])
+        if total > 0.0:
+            held = strongest * PLACE_SIGMA_M
+            shifts[foot] += held * (apart / total - shifts[foot])

@@ -326,7 +326,7 @@ class BodyFitter:
         self, pose: PoseLandmarks, trust: F64, camera: Camera, seconds: float
     ) -> None:
         fitted, pixels = self._body.landmarks_m, pose.points_px[_SOLES, :2].astype(np.float64)
-        hips_m = float(fitted[_HIPS, 2].mean() - pose.world_m[_HIPS, 2].mean())
+        hips_m = 0.5 * float((fitted[_HIPS, 2] - pose.world_m[_HIPS, 2]).sum())
         depths = pose.world_m[_SOLES, 2].astype(np.float64) + hips_m
         self._contacts.look(pixels, depths, trust[_SOLES], fitted[_SOLES], camera, seconds)
 
