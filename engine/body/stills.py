@@ -165,7 +165,7 @@ class StillFitter:
         cost = np.inf
         for stage in STAGES:
             cost = self._solve(unknowns, sight, stage, torso_only=False)
-        points, _ = self._points(unknowns)
+        points, _, _ = self._points(unknowns)
         apart = np.linalg.norm(sight.project(points) - sight.pixels, axis=1)
         weight = sight.trust**2
         return StillFit(
@@ -179,7 +179,7 @@ class StillFitter:
 
     def _first_place(self, unknowns: _Unknowns, sight: _Sight) -> F64:
         """Depth from the size of the torso (similar triangles), the rest from its middle."""
-        points, _ = self._points(unknowns)
+        points, _, _ = self._points(unknowns)
         rows = [k for k in self._torso if sight.trust[k] > 0.0]
         flat = points[rows, :2] - points[rows, :2].mean(axis=0)
         drawn = sight.pixels[rows] - sight.pixels[rows].mean(axis=0)
@@ -190,8 +190,8 @@ class StillFitter:
         there = [(u[0] - sight.camera.cx) * scale, -(u[1] - sight.camera.cy) * scale, -depth]
         return np.asarray(np.array(there) - middle, np.float64)
 
-    def _points(self, unknowns: _Unknowns) -> tuple[F64, F64]:
-        """(K, 3) landmarks and their (K, 3, N) derivatives; (J, 3, N) of joints for the spheres."""
+    def _points(self, unknowns: _Unknowns) -> tuple[F64, F64, tuple[F64, F64]]:
+        """(K, 3) landmarks and their (K, 3, N) derivatives; the same of the J joints."""
         body = self._body
         shape = np.zeros(len(body.shape_dirs_m))
         shape[: self._betas] = unknowns.betas
@@ -199,7 +199,6 @@ class StillFitter:
             body, self._vertices, shape, unknowns.rotations, unknowns.place
         )
         by_joint = unknowns.columns(posed.joints_by_pose, posed.joints_by_shape)
-        self._posed_joints = posed.joints_m, by_joint
         count = len(self._landmarks)
         points, by = np.empty((count, 3)), np.empty((count, 3, by_joint.shape[2]))
         points[~self._is_vertex] = posed.joints_m[self._joints]
@@ -207,7 +206,7 @@ class StillFitter:
         if len(self._vertices):
             points[self._is_vertex] = posed.vertices_m
             by[self._is_vertex] = unknowns.columns(posed.vertices_by_pose, posed.vertices_by_shape)
-        return points, by
+        return points, by, (posed.joints_m, by_joint)
 
     def _solve(
         self, unknowns: _Unknowns, sight: _Sight, weights: tuple[float, float], torso_only: bool
@@ -238,7 +237,7 @@ class StillFitter:
     def _linearize(
         self, unknowns: _Unknowns, sight: _Sight, weights: tuple[float, float], torso_only: bool
     ) -> tuple[float, F64, F64]:
-        points, by = self._points(unknowns)
+        points, by, joints = self._points(unknowns)
         trust = sight.trust
         if torso_only:
             trust = np.zeros_like(trust)
@@ -247,20 +246,20 @@ class StillFitter:
         residuals, jacobians = [rows], [jacobian]
         pose, shape = (float(np.sqrt(w)) for w in weights)
         theta, n = unknowns.theta, unknowns.count
-        first = 6
-        for found, own in (self._prior.residuals(theta)[:2], limit_residuals(theta)):
-            factor = pose if own.shape[0] == len(theta) else 1.0
+        likely, likely_slopes, offset = self._prior.residuals(theta)
+        limits, limit_slopes = limit_residuals(theta)
+        cost += weights[0] * offset
+        for found, slopes in ((pose * likely, pose * likely_slopes), (limits, limit_slopes)):
             block = np.zeros((len(found), n))
-            block[:, first : first + len(theta)] = factor * own
-            residuals.append(factor * found)
+            block[:, 6 : 6 + len(theta)] = slopes
+            residuals.append(found)
             jacobians.append(block)
-        cost += weights[0] * self._prior.residuals(theta)[2]
         block = np.zeros((len(unknowns.betas), n))
         block[:, n - len(unknowns.betas) :] = shape * np.eye(len(unknowns.betas))
         residuals.append(shape * unknowns.betas)
         jacobians.append(block)
         if self._spheres is not None and not torso_only:
-            depth, own = self._spheres.residuals(*self._posed_joints)
+            depth, own = self._spheres.residuals(*joints)
             residuals.append(depth / OVERLAP_M)
             jacobians.append(own / OVERLAP_M)
         for found in residuals[1:]:
