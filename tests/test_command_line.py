@@ -59,6 +59,27 @@ def test_a_source_that_cannot_be_read(
     assert is_one_sentence(error, *words), error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fit", "{}", "--model", "{}/none.npz"), ("none.npz does not exist",)),
+        (("convert", "spin", "{}/none.pt", "{}/o.onnx"), ("none.pt does not exist",)),
+        (("eval", "3dpw", "{}"), ("sequenceFiles",)),
+        (("eval", "3dpw", "{}", "--regressor", "{}/r.npy"), ("--regressor needs --models",)),
+        (("eval", "ehf", "{}", "--model", "{}/none.npz"), ("01_img.png",)),
+        (("eval", "micc", "{}"), ("subject_01",)),
+        (("eval", "micc", "{}", "--lpips", "{}/n.onnx", "{}/w.npz"), ("n.onnx",)),
+    ],
+)
+def test_data_sets_and_models_that_are_not_there(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    status, error = run(*(word.format(tmp_path) for word in arguments))
+    assert status == 1
+    assert is_one_sentence(error, *words), error
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_picture_of_one_pixel(run: Run, tmp_path: Path) -> None:
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     status, error = run("run", tmp_path / "dot.png", "--no-window", "--out", tmp_path / "out")
