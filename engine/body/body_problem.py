@@ -174,7 +174,7 @@ class BodyProblem:
         weight = self._pixel_weight(camera)
         hands = measured.hands_of(seen)
         belief = {
-            side: measured.hand_trust(seen, side, hand, trust, camera.focal_px / self._depth_m())
+            side: measured.hand_trust(seen, side, hand, trust, camera.focal_px / self.depth_m)
             for side, hand in hands.items()
         }
         measured.measure_pose(targets, self._residuals, seen.pose, trust, belief, weight)
@@ -183,9 +183,11 @@ class BodyProblem:
         self._finish(camera, head)
 
     def _pixel_weight(self, camera: Camera) -> float:
-        return measured.pixel_weight(camera, self._depth_m())
+        return measured.pixel_weight(camera, self.depth_m)
 
-    def _depth_m(self) -> float:
+    @property
+    def depth_m(self) -> float:
+        """Of the chest from the camera."""
         return max(-float(self._work.positions_m[self._chest, 2]), 0.2)
 
     def _finish(self, camera: Camera, head: HeadPose | None) -> None:

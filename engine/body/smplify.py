@@ -23,6 +23,7 @@ from engine.body.landmark_embedding import embed
 from engine.body.local_rotations import local_rotations
 from engine.body.planting import Leg
 from engine.body.pose_filter import PoseFilter
+from engine.body.stillness import Stillness
 from engine.body.viewing_ray import in_camera_axes
 from engine.types import F32, F64, I32, Camera, HandLandmarks, Observation, PoseLandmarks
 
@@ -124,6 +125,7 @@ class BodyFitter:
         self._legs = tuple(Leg.of(self._names, side) for side in SIDES)
         self._camera = camera
         self._contacts = FootContacts(np.zeros(len(SOLES)))
+        self._stillness = Stillness()
         self._take(self.shape_of(joints_m, vertices_m))
         self._filter = PoseFilter(len(self._body.angles))
         self.reset()
@@ -185,6 +187,7 @@ class BodyFitter:
         self._body.relax()
         self._filter.reset()
         self._contacts.reset()
+        self._stillness.reset()
         for hand in self._hands:
             hand.reset()
         self._tracking = False
@@ -296,13 +299,16 @@ class BodyFitter:
         self._lost_s = 0.0
         cold = not self._tracking or body.distance_m(seen, trust, camera) > JUMP_M
         if cold:
+            self._stillness.reset()
             self._contacts.reset()
             body.stand(self._contacts.places_m, self._contacts.weights)
             iterations = body.start(seen, trust, camera, head)
         else:
             self._look_at_soles(seen.pose, trust, camera, seconds)
             body.stand(self._contacts.places_m, self._contacts.weights)
-            body.expect(seconds * 30.0)
+            metre = body.depth_m / camera.focal_px
+            freedom = self._stillness.freedom(seen.pose.points_px, trust, metre, seconds)
+            body.expect(seconds * 30.0 * freedom)
             body.measure(seen, trust, camera, head)
             iterations = body.solve(WARM_ITERATIONS)[1]
             self._patience = max(self._patience - 1, 0)
