@@ -100,7 +100,7 @@ def write_sequence(path: Path, **content: Any) -> None:
 def test_a_sequence_is_read_into_the_cameras_axes(dpw: Path) -> None:
     (path,) = threedpw.sequences_of(dpw, "test")
     sequence = threedpw.read_sequence(dpw, path)
-    (person,) = sequence.people
+    (person,) = sequence.people.values()
     performer = open_performer("full", frames=FRAMES)
     names = SMPL_FAMILY["SMPL"]
     for n in (0, FRAMES - 1):
@@ -195,7 +195,9 @@ def test_smpls_files_are_named_where_they_are_missing(smpl_folder: Path, tmp_pat
         ("hostile", "asks for 'os.system'"),
         ("camera", "is not laid out as 3DPW"),
         ("people", "is not laid out as 3DPW"),
-        ("joints", "joints or cameras that are not finite"),
+        ("joints", "person 0 of .*jointPositions that are not finite"),
+        ("cameras", "cam_poses that are not finite"),
+        ("betas", "3 betas"),
         ("picture", "expected the picture .*image_00003"),
     ],
 )
@@ -212,6 +214,10 @@ async def test_what_is_wrong_with_3dpw_is_said(
         content["poses2d"] = []
     elif damage == "joints":
         content["jointPositions"][0][3, 3] = np.nan
+    elif damage == "cameras":
+        content["cam_poses"] = content["cam_poses"] * np.nan
+    elif damage == "betas":
+        content["betas"] = [np.zeros(3)]
     elif damage == "picture":
         (tmp_path / "imageFiles" / "walk_00").mkdir()
         for n in range(3):
@@ -223,6 +229,63 @@ async def test_what_is_wrong_with_3dpw_is_said(
         path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises((SourceError, ModelFileError), match=says):
         await threedpw.eval_3dpw(tmp_path, EngineOptions())
+
+
+def test_a_damaged_person_is_named_and_the_others_stay(dpw: Path, tmp_path: Path) -> None:
+    content = dpw_content(dpw)
+    for name in threedpw._OF_A_PERSON:
+        content[name] = [content[name][0], content[name][0]]
+    content["trans"] = [content["trans"][0], content["trans"][0][:7]]
+    path = tmp_path / "sequenceFiles" / "test" / "walk_00.pkl"
+    write_sequence(path, **content)
+    (tmp_path / "imageFiles").symlink_to(dpw / "imageFiles")
+    sequence = threedpw.read_sequence(tmp_path, path)
+    assert list(sequence.people) == [0]
+    assert "person 1 of" in sequence.damaged[1]
+
+
+def test_genders_that_are_none_hurt_only_who_needs_them(
+    dpw: Path, tmp_path: Path, smpl_folder: Path
+) -> None:
+    """Joints need none. A list nested without end is no name, and is never written out."""
+    content = dpw_content(dpw) | {"genders": ["?"]}
+    path = tmp_path / "sequenceFiles" / "test" / "walk_00.pkl"
+    write_sequence(path, **content)
+    nested = b"]" * 20_000 + b"a" * 19_999
+    deep = path.read_bytes().replace(b"X\x01\x00\x00\x00?", nested)
+    (tmp_path / "imageFiles").symlink_to(dpw / "imageFiles")
+    (person,) = threedpw.read_sequence(tmp_path, path).people.values()
+    with pytest.raises(SourceError, match="expected genders m or f for V2V, found '\\?'"):
+        SmplFiles(smpl_folder).truth(person.smpl)
+    assert deep != path.read_bytes()
+    path.write_bytes(deep)
+    (person,) = threedpw.read_sequence(tmp_path, path).people.values()
+    assert person.smpl.gender == ""
+
+
+def test_accelerations_are_not_taken_across_frames_that_do_not_count() -> None:
+    """What moves with a constant error of acceleration has just that error, gaps or none."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(12, 14, 3))
+    found = true.copy()
+    free = [n for n in range(14) if n not in threedpw.HIPS]
+    found[:, free, 0] += 0.001 * np.arange(12.0)[:, None] ** 2
+    counted = np.array([0, 1, 2, 3, 8, 9, 10])
+    errors = threedpw.joint_errors_mm(found, true, counted)
+    assert len(errors["mpjpe_mm"]) == len(counted)
+    np.testing.assert_allclose(errors["jitter_mm"], np.full(3, 2.0 * 12 / 14))
+    assert not len(threedpw.joint_errors_mm(found, true, np.array([0, 5]))["jitter_mm"])
+    alone = threedpw._means([threedpw.joint_errors_mm(found, true, np.array([0]))])
+    assert alone["jitter_mm"] is None and alone["frames"] == 1
+
+
+def test_who_is_not_seen_is_sought_where_they_were() -> None:
+    """Else the picture would show everybody, and the engine follow somebody else."""
+    boxes = np.full((6, 4), np.nan)
+    boxes[1], boxes[5] = (10, 10, 20, 20), (50, 50, 60, 60)
+    filled = threedpw._from_nearest(boxes)
+    assert filled[:, 0].tolist() == [10, 10, 10, 10, 50, 50]
+    assert np.isnan(threedpw._from_nearest(np.full((3, 4), np.nan))).all()
 
 
 def test_others_are_painted_over() -> None:

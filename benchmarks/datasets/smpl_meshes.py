@@ -20,7 +20,7 @@ from engine.avatar.parametric_body import ParametricBody, avatar_as_body
 from engine.avatar.topology import FusedAvatar
 from engine.body.model_conversion import BodyMotion, ModelConverter
 from engine.body.parametric_forward import BodyPoser
-from engine.errors import ModelFileError
+from engine.errors import ModelFileError, SourceError
 from engine.types import F32, F64, AvatarState
 from exporters.body_models.smpl import read_smpl
 
@@ -64,8 +64,14 @@ class SmplFiles:
         self.regressor = None if regressor is None else _read_regressor(regressor)
 
     def truth(self, person: SmplPerson) -> Callable[[int], F64]:
-        """Frame to (6890, 3) vertices in glTF's camera axes."""
-        body = self._bodies.get(person.gender, self.neutral)
+        """Frame to (6890, 3) vertices in glTF's camera axes.
+
+        Raises:
+            SourceError: the person's gender is neither "m" nor "f".
+        """
+        if person.gender not in self._bodies:
+            raise SourceError(f"expected genders m or f for V2V, found {person.gender[:20]!r}")
+        body = self._bodies[person.gender]
         poser = BodyPoser(body)
         poser.shape(person.betas.astype(np.float32))
 

@@ -8,7 +8,9 @@ neck and head, each a joint of SMPL against the joint of ours that lies in its p
 figures use joints that a matrix regresses from SMPL's vertices instead, so the two differ by what
 joints are called: with the user's SMPL files and that matrix, they are measured too, and V2V
 (:mod:`benchmarks.datasets.smpl_meshes`). The engine follows one person: each is followed alone,
-with the others painted over. Frames whose camera is marked invalid are run and not counted.
+with everything outside of their own 2D joints' box painted over; who stands inside that box stays
+visible, and may be taken for them. Frames whose camera is marked invalid are run and not counted,
+nor are accelerations across them. Frames in which the engine sees nobody count as it answers.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.datasets.paper import TABLE_3_3DPW_MM, beside
 from benchmarks.datasets.pictures import PictureFrames
@@ -43,6 +46,10 @@ JOINTS = (
 HIPS = [JOINTS.index("right_hip"), JOINTS.index("left_hip")]
 FPS = 30.0
 MOST_FRAMES, MOST_PEOPLE = 20_000, 10
+_OF_A_PERSON = (
+    "jointPositions", "poses2d", "campose_valid", "poses", "betas", "trans", "genders",
+)  # fmt: skip
+"""The lists of a sequence with one entry for each person."""
 _CURE = "give the folder that holds 3DPW's sequenceFiles and imageFiles"
 
 
@@ -53,7 +60,7 @@ class Person:
     joints_m: F64
     """(N, 14, 3) of JOINTS in glTF's camera axes."""
     boxes: F64
-    """(N, 4) x, y, x, y pixels; nan where 2D joints are missing."""
+    """(N, 4) x, y, x, y pixels; the nearest frame's where 2D joints are missing."""
     valid: F64
     """(N,) True where the camera is known."""
     smpl: SmplPerson
@@ -66,7 +73,10 @@ class Sequence:
     name: str
     pictures: list[Path]
     focal_px: float
-    people: list[Person]
+    people: dict[int, Person]
+    """By their number in the file."""
+    damaged: dict[int, str]
+    """What is wrong with the others."""
 
 
 def sequences_of(folder: Path, split: str) -> list[Path]:
@@ -87,7 +97,8 @@ def read_sequence(folder: Path, path: Path) -> Sequence:
 
     Raises:
         ModelFileError: the file is damaged or hostile.
-        SourceError: it is not laid out as 3DPW's are, or its pictures are missing.
+        SourceError: it is not laid out as 3DPW's are, its pictures are missing, or nobody in it
+            is whole.
     """
     content = read_pickle(path)
     try:
@@ -96,21 +107,30 @@ def read_sequence(folder: Path, path: Path) -> Sequence:
         count = len(cameras)
         if cameras.shape[1:] != (4, 4) or not 0 < count <= MOST_FRAMES or not focal > 0.0:
             raise ValueError(f"cam_poses of shape {cameras.shape}")
-        genders = [str(gender) for gender in content["genders"]]
-        named = ("jointPositions", "poses2d", "campose_valid", "poses", "betas", "trans")
-        lists = [*(content[name] for name in named), genders]
-        people = [
-            _person(cameras, *one) for one in zip(*(x[:MOST_PEOPLE] for x in lists), strict=True)
-        ]
+        if not np.isfinite(cameras).all():
+            raise ValueError("cam_poses that are not finite")
+        rows = list(zip(*(content[name] for name in _OF_A_PERSON), strict=True))
+        if not 0 < len(rows) <= MOST_PEOPLE:
+            raise ValueError(f"{len(rows)} people")
     except (ValueError, TypeError, LookupError) as error:
         raise SourceError(
             f"{path} is not laid out as 3DPW's sequences are ({error!r}); {_CURE}"
         ) from error
+    people, damaged = dict[int, Person](), dict[int, str]()
+    for number, row in enumerate(rows):
+        try:
+            people[number] = _person(cameras, *row)
+        except (ValueError, TypeError, LookupError) as error:
+            damaged[number] = (
+                f"person {number} of {path} is not laid out as 3DPW's are ({error!r}); {_CURE}"
+            )
+    if not people:
+        raise SourceError(damaged[0])
     pictures = [folder / "imageFiles" / path.stem / f"image_{n:05}.jpg" for n in range(count)]
     missing = next((picture for picture in pictures if not picture.is_file()), None)
     if missing is not None:
         raise SourceError(f"expected the picture {missing}, found none; {_CURE}")
-    return Sequence(path.stem, pictures, focal, people)
+    return Sequence(path.stem, pictures, focal, people, damaged)
 
 
 def _person(
@@ -121,7 +141,7 @@ def _person(
     poses: Any,
     betas: Any,
     trans: Any,
-    gender: str,
+    gender: Any,
 ) -> Person:
     """Raises ValueError where the arrays do not belong to the cameras."""
     world = as_array(joints).astype(np.float64).reshape(len(cameras), 24, 3)
@@ -129,20 +149,27 @@ def _person(
     names = SMPL_FAMILY["SMPL"]
     picked = world[:, [names.index(name) for name in JOINTS]]
     seen = np.einsum("nab,njb->nja", cameras[:, :3, :3], picked) + cameras[:, None, :3, 3]
-    if not np.isfinite(seen).all():
-        raise ValueError("joints or cameras that are not finite")
+    smpl = SmplPerson(
+        gender if isinstance(gender, str) else "",
+        as_array(poses).astype(np.float64).reshape(len(cameras), 72),
+        as_array(betas).astype(np.float64).ravel()[:10],
+        as_array(trans).astype(np.float64).reshape(len(cameras), 3),
+        cameras,
+    )
+    if len(smpl.betas) != 10:
+        raise ValueError(f"{len(smpl.betas)} betas")
+    for name, numbers in (
+        ("jointPositions", seen), ("poses", smpl.poses), ("betas", smpl.betas),
+        ("trans", smpl.trans),
+    ):  # fmt: skip
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"{name} that are not finite")
     # OpenCV's axes to glTF's: half a turn about x.
     return Person(
         seen * np.array([1.0, -1.0, -1.0]),
-        np.array([_box(frame) for frame in drawn]),
+        _from_nearest(np.array([_box(frame) for frame in drawn])),
         as_array(valid).reshape(len(cameras)).astype(bool),
-        SmplPerson(
-            gender,
-            as_array(poses).astype(np.float64).reshape(len(cameras), 72),
-            as_array(betas).astype(np.float64).ravel()[:10],
-            as_array(trans).astype(np.float64).reshape(len(cameras), 3),
-            cameras,
-        ),
+        smpl,
     )
 
 
@@ -152,6 +179,15 @@ def _box(points: F64) -> F64:
     if seen.shape[1] < 4:
         return np.full(4, np.nan)
     return np.concatenate([seen.min(axis=1), seen.max(axis=1)])
+
+
+def _from_nearest(boxes: F64) -> F64:
+    """(N, 4) with the nearest frame's box where there is none: else the others would be seen."""
+    known = np.flatnonzero(np.isfinite(boxes).all(axis=1))
+    if not len(known):
+        return boxes
+    nearest = np.rint(np.interp(np.arange(len(boxes)), known, np.arange(len(known)))).astype(int)
+    return np.asarray(boxes[known[nearest]], np.float64)
 
 
 async def eval_3dpw(
@@ -182,12 +218,18 @@ async def eval_3dpw(
         on_sequence(done, path.stem)
         try:
             sequence = read_sequence(folder, path)
-            for n, person in enumerate(sequence.people):
-                found = await _run(sequence, person, options, most_frames, smpl)
-                errors.append(found)
-                people[f"{sequence.name}.{n}"] = _means([found])
         except AvatarError as error:
             failed[path.stem] = str(error)
+            continue
+        failed |= {f"{path.stem}.{n}": why for n, why in sequence.damaged.items()}
+        for n, person in sequence.people.items():
+            try:
+                found = await _run(sequence, person, options, most_frames, smpl)
+            except AvatarError as error:
+                failed[f"{path.stem}.{n}"] = str(error)
+                continue
+            errors.append(found)
+            people[f"{path.stem}.{n}"] = _means([found])
     if not errors:
         raise SourceError(next(iter(failed.values()), f"no sequence of {folder} could be run"))
     ours = _means(errors)
@@ -204,9 +246,9 @@ async def eval_3dpw(
 
 def _means(errors: list[dict[str, F64]]) -> dict[str, Any]:
     """Over all frames of all people, and how many frames those are."""
-    names = errors[0]
-    means = {n: round(float(np.concatenate([e[n] for e in errors]).mean()), 2) for n in names}
-    return means | {"frames": sum(len(one["mpjpe_mm"]) for one in errors)}
+    joined = {name: np.concatenate([one[name] for one in errors]) for name in errors[0]}
+    means = {n: round(float(v.mean()), 2) if len(v) else None for n, v in joined.items()}
+    return means | {"frames": len(joined["mpjpe_mm"])}
 
 
 async def _run(
@@ -216,7 +258,7 @@ async def _run(
     most: int | None,
     smpl: SmplFiles | None,
 ) -> dict[str, F64]:
-    """Every counted frame's errors in millimetres."""
+    """Every counted frame's errors in millimetres, and whether nobody was seen in it."""
     count = min(len(sequence.pictures), most or MOST_FRAMES)
     first = read_picture(sequence.pictures[0])
     view = float(np.degrees(2.0 * np.arctan(0.5 * _longest(sequence) / sequence.focal_px)))
@@ -224,28 +266,45 @@ async def _run(
     frames = PictureFrames(sequence.pictures[:count], FPS, view, scale * person.boxes[:count])
     with Engine.open(options) as engine, frames:
         async with engine.pipeline.run(frames, Policy.BLOCK, pose=False) as results:
-            states = [result.state async for result in results]
+            followed = [(r.state, joints_of(r.avatar, r.state)) async for r in results]
         _, avatar = engine.reconstructor.base.avatars_of(engine.reconstructor.identity)
-    if len(states) != count:
+    if len(followed) != count:
         raise AvatarError(
-            f"expected {count} frames of {sequence.name}, the engine gave {len(states)}"
+            f"expected {count} frames of {sequence.name}, the engine gave {len(followed)}"
         )
+    states = [state for state, _ in followed]
     counted = np.flatnonzero(person.valid[:count])
     if not len(counted):
         raise SourceError(f"no frame of {sequence.name} has a camera that is known")
-    joints = np.array([joints_of(avatar, state) for state in states])
-    found, true = joints[counted], person.joints_m[counted]
-    found, true = (p - p[:, HIPS].mean(axis=1, keepdims=True) for p in (found, true))
-    moves = np.linalg.norm(np.diff(found - true, 2, axis=0), axis=2).mean(axis=1)
-    errors = {
-        "mpjpe_mm": 1e3 * np.linalg.norm(found - true, axis=2).mean(axis=1),
-        "pa_mpjpe_mm": procrustes_errors_mm(found, true).mean(axis=1),
-        "jitter_mm": 1e3 * moves,
+    joints = np.array([places for _, places in followed])
+    errors = joint_errors_mm(joints, person.joints_m[:count], counted) | {
+        "unseen_share": np.array([float(states[n].body_confidence <= 0.0) for n in counted])
     }
     if smpl is not None:
         meshes = smpl.ours(avatar, states), smpl.truth(person.smpl)
         errors |= smpl.compared(*meshes, counted.tolist())
     return errors
+
+
+def joint_errors_mm(found: F64, true: F64, counted: NDArray[np.intp]) -> dict[str, F64]:
+    """Of the frames that count: ``mpjpe_mm``, ``pa_mpjpe_mm`` (C,) and ``jitter_mm`` (<= C,).
+
+    Args:
+        found: (N, 14, 3) of JOINTS.
+        true: (N, 14, 3), the same axes.
+        counted: (C,) rows of frames, ascending. An acceleration counts where it and both of its
+            neighbours do.
+    """
+    found, true = (p - p[:, HIPS].mean(axis=1, keepdims=True) for p in (found, true))
+    moves = np.linalg.norm(np.diff(found - true, 2, axis=0), axis=2).mean(axis=1)
+    counts = np.zeros(len(found), bool)
+    counts[counted] = True
+    found, true = found[counted], true[counted]
+    return {
+        "mpjpe_mm": 1e3 * np.linalg.norm(found - true, axis=2).mean(axis=1),
+        "pa_mpjpe_mm": procrustes_errors_mm(found, true).mean(axis=1),
+        "jitter_mm": 1e3 * moves[counts[:-2] & counts[1:-1] & counts[2:]],
+    }
 
 
 def _longest(sequence: Sequence) -> int:
