@@ -62,14 +62,16 @@ class Lpips:
         """How different two pictures (H, W, 3) of one size look; 0 for the same.
 
         Raises:
-            ModelFileError: a layer has another number of channels than its weights.
+            ModelFileError: a layer has another number of channels than its weights, or the network
+                does not run on such a picture.
         """
         total = 0.0
         pairs = zip(self._features(a), self._features(b), self._weights, strict=True)
         for n, (one, other, weights) in enumerate(pairs):
-            if one.shape[1] != len(weights):
+            if one.ndim != 4 or one.shape[1] != len(weights):
                 raise ModelFileError(
-                    f"layer {n} has {one.shape[1]} channels and {len(weights)} weights"
+                    f"expected layer {n} as (1, {len(weights)}, h, w), as many channels as it has "
+                    f"weights, found {one.shape}"
                 )
             apart = (_unit(one) - _unit(other)) ** 2
             total += float(np.einsum("c,chw->hw", weights, apart[0]).mean())
@@ -77,7 +79,12 @@ class Lpips:
 
     def _features(self, picture: U8) -> list[F32]:
         image = picture.astype(np.float32).transpose(2, 0, 1)[None] / 127.5 - 1.0
-        found: list[F32] = self._session.run(None, {"image": (image - _SHIFT) / _SCALE})
+        try:
+            found: list[F32] = self._session.run(None, {"image": (image - _SHIFT) / _SCALE})
+        except Exception as error:  # onnxruntime raises a class of its own for every fault
+            raise ModelFileError(
+                f"the feature network does not run on pictures {image.shape} ({error})"
+            ) from error
         return found
 
 

@@ -19,6 +19,17 @@ TABLE_5_EHF_MM: Mapping[str, Mapping[str, float]] = {
 }
 
 
-def beside(paper: Mapping[str, float], ours: Mapping[str, object]) -> dict[str, object]:
-    """The paper's figures with ours; ``None`` where nothing was measured."""
-    return {name: {"paper": figure, "ours": ours.get(name)} for name, figure in paper.items()}
+def beside(
+    paper: Mapping[str, float], ours: Mapping[str, object], **more: Mapping[str, object]
+) -> dict[str, dict[str, object]]:
+    """The paper's figures with ours, and ours of other kinds; ``None`` where nothing was measured.
+
+    Args:
+        paper: by what was measured.
+        ours: the same measure.
+        more: by a name that says how it differs, what else of ours is to stand there.
+    """
+    columns = {"paper": paper, "ours": ours, **more}
+    return {
+        name: {column: figures.get(name) for column, figures in columns.items()} for name in paper
+    }
