@@ -100,6 +100,22 @@ def read_smpl(path: Path) -> ParametricBody:
     )
 
 
+def read_joint_regressor(path: Path) -> NDArray[np.float64]:
+    """(J, V) of an official model file: what others regress joints from meshes with.
+
+    Raises:
+        ModelFileError: the file is missing or damaged, or holds none of an official layout.
+    """
+    found = _arrays(path).get("J_regressor")
+    if found is None or found.shape not in {(k.joints, k.vertices) for k in LAYOUTS}:
+        shape = None if found is None else found.shape
+        raise ModelFileError(f"{path}: expected J_regressor (J, V), found {shape}; {_CURE}")
+    regressor = np.asarray(found, np.float64)
+    if not np.isfinite(regressor).all():
+        raise ModelFileError(f"{path}: J_regressor is not finite; {_CURE}")
+    return regressor
+
+
 def _layout(path: Path, template: Array, joints: int) -> Layout:
     for layout in LAYOUTS:
         if template.shape == (layout.vertices, 3) and joints == layout.joints:
