@@ -21,6 +21,7 @@ from benchmarks.datasets.ehf_fusion import aspd_mm
 from benchmarks.datasets.paper import TABLE_3_3DPW_MM, beside
 from benchmarks.datasets.pictures import GREY, centred_at, only_in
 from benchmarks.datasets.smpl_meshes import H36M_TO_14, SmplFiles, SmplPerson
+from benchmarks.datasets.tables import print_tables
 from engine import quaternions
 from engine.avatar.anny import FILE_NAME, BodyModel
 from engine.avatar.joint_names import ANNY_CHAINS, SMPL_FAMILY
@@ -113,14 +114,45 @@ def test_a_sequence_is_read_into_the_cameras_axes(dpw: Path) -> None:
     assert 0 < left < right < 640 and 0 < top < bottom < 480
 
 
+def with_true_meshes(dpw: Path, files: SmplFiles, folder: Path, frames: int) -> Path:
+    """The stand-in with the drawn person's parameters in the world, as SMPL has them."""
+    performer, content = open_performer("full", frames=FRAMES), dpw_content(dpw)
+    states = [performer.truth(n).state for n in range(frames)]
+    turns = [quaternions.to_rotation_vector(s.rotations_xyzw.astype(float)) for s in states]
+    places = np.array([state.translation_m for state in states], np.float32)
+    own = BodyMotion(np.zeros(0, np.float32), np.array(turns, np.float32), places)
+    body = files.neutral
+    motion = ModelConverter(avatar_as_body(performer.avatar), body).convert(own).motion
+    camera = content["cam_poses"][0]
+    to_world = camera[:3, :3].T * [1.0, -1.0, -1.0]
+    root = body.joint_template_m[0] + (motion.betas @ body.joint_dirs_m[: len(motion.betas)])[:3]
+    poses, trans = np.zeros((FRAMES, 72)), np.zeros((FRAMES, 3))
+    for n in range(frames):
+        poses[n] = motion.rotations[n].ravel()
+        seen = quaternions.to_matrix(quaternions.from_rotation_vector(poses[n, :3]))
+        poses[n, :3] = quaternions.to_rotation_vector(quaternions.from_matrix(to_world @ seen))
+        moved = to_world @ (root + motion.translation_m[n]) - camera[:3, :3].T @ camera[:3, 3]
+        trans[n] = moved - root
+    content |= {"poses": [poses], "trans": [trans], "betas": [motion.betas[:10].astype(float)]}
+    write_sequence(folder / "sequenceFiles" / "test" / "walk_00.pkl", **content)
+    (folder / "imageFiles").symlink_to(dpw / "imageFiles")
+    return folder
+
+
 @pytest.mark.slow
 async def test_3dpw_through_the_networks(
-    dpw: Path, smpl_folder: Path, model_cache: ModelStore
+    dpw: Path, smpl_folder: Path, model_cache: ModelStore, tmp_path: Path
 ) -> None:
     options = EngineOptions(store=model_cache, identity=False)
-    with_files = await threedpw.eval_3dpw(dpw, options, most_frames=30, smpl=SmplFiles(smpl_folder))
-    assert 0.0 < with_files["pa_v2v_mm"] < with_files["v2v_mm"]
+    files = SmplFiles(smpl_folder, smpl_folder / "J_regressor_h36m.npy")
+    folder = with_true_meshes(dpw, files, tmp_path, 30)
+    with_files = await threedpw.eval_3dpw(folder, options, most_frames=30, smpl=files)
     assert with_files["frames"] == 30
+    assert with_files["pa_v2v_mm"] < with_files["v2v_mm"] < 100.0
+    assert with_files["regressed_pa_mpjpe_mm"] < with_files["regressed_mpjpe_mm"] < 100.0
+    # Other joints of the same people: not the same figure, but no other size.
+    assert 0.5 < with_files["regressed_mpjpe_mm"] / with_files["mpjpe_mm"] < 2.0
+    assert with_files["table_3"]["mpjpe_mm"]["ours"] == with_files["regressed_mpjpe_mm"]
     found = await threedpw.eval_3dpw(dpw, options)
     assert found["frames"] == FRAMES - 5
     assert found["pa_mpjpe_mm"] < 60.0
@@ -302,6 +334,31 @@ def test_what_was_not_measured_is_none() -> None:
     table = beside(TABLE_3_3DPW_MM, {"mpjpe_mm": 80.0})
     assert table["mpjpe_mm"] == {"paper": 93.3, "ours": 80.0}
     assert table["pa_mpjpe_mm"] == {"paper": 53.0, "ours": None}
+
+
+def test_the_papers_tables_are_printed_with_ours_beside(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With on how much they were measured, who was left out, and why what is missing is."""
+    found = {
+        "mpjpe_mm": 80.0,
+        "ran": "2 people, 90 frames",
+        "table_2": beside({"lpips": 0.1022}, {}),
+        "table_3": beside(TABLE_3_3DPW_MM, {"mpjpe_mm": 80.0}),
+        "table_5": {"copy-paste": beside({"v2v_mm": 73.2}, {}, ours_aspd={"v2v_mm": 12.5})},
+        "people": {"walk_00.0": {"mpjpe_mm": 80.0}},
+        "failed": {"walk_01.1": "it is cut"},
+        "not_measured": {"table_2": "no weights"},
+    }
+    monkeypatch.setenv("COLUMNS", "140")
+    print_tables("3DPW", found)
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").replace("┃", " ").split())
+    assert "SARS Table III: joints, mm (2 people, 90 frames)" in printed
+    assert "paper ours" in printed and "mpjpe_mm 93.3 80" in printed
+    assert "pa_mpjpe_mm 53 not measured" in printed
+    assert "lpips 0.1022 not measured: no weights" in printed
+    assert "copy-paste v2v_mm 73.2 not measured 12.5" in printed
+    assert "left out of the means: walk_01.1" in printed and "walk_00.0" not in printed
 
 
 @pytest.fixture(scope="module")

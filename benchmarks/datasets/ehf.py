@@ -208,6 +208,8 @@ async def eval_ehf(
     ours = _means(list(found.values()))
     return ours | {
         "aspd_mm": _means([mode["copy-paste"] for mode in modes])["v2v_mm"],
+        "ran": f"{len(found)} pictures",
+        "not_measured": {} if rows else {"table_4": "no vertex numbers of parts"},
         "pictures": len(found),
         "table_4": beside(TABLE_4_EHF_MM, ours),
         "table_5": {

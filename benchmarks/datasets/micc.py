@@ -198,7 +198,11 @@ async def eval_micc(
     settings = {setting: _numbers(found) for setting, found in errors.items() if found}
     rigid = {setting: numbers["rigid_mm"] for setting, numbers in settings.items()}
     scaled = {setting: numbers["scaled_mm"] for setting, numbers in settings.items()}
+    people = {name for found in errors.values() for name in found}
+    count = sum(len(found) for found in errors.values())
     return {
+        "ran": f"{len(people)} people, {count} films",
+        "not_measured": {} if lpips else {"table_2": "no weights"},
         "table_1": beside(TABLE_1_MICC_MM, rigid, ours_scaled=scaled),
         "settings": settings,
         "table_2": beside({"lpips": TABLE_2_LPIPS}, _mean_likeness(likeness)),

@@ -237,6 +237,7 @@ async def eval_3dpw(
         name: ours[f"regressed_{name}"] for name in TABLE_3_3DPW_MM if f"regressed_{name}" in ours
     }
     return ours | {
+        "ran": f"{len(people)} people, {ours['frames']} frames",
         "joints": "14 of SMPL's" + (", and those that a matrix regresses" if regressed else ""),
         "table_3": beside(TABLE_3_3DPW_MM, regressed or ours),
         "people": people,
